@@ -1,0 +1,76 @@
+"""The vocabulary: every event that travels on the bus. Frozen, typed, under 64 KiB.
+
+Commands are imperative (`CollectWindow`), facts are past tense (`WindowCollected`). Bodies hold no
+process facts (pids, paths of a machine, stamps) and no sequence numbers, so that the same seed gives the
+same bodies in every run; `RunStarted`, `NodeReady` and `NodeLost`, which speak of processes, are the
+exception. Arrays never travel in events: a `BlobRef` says where they are.
+
+A field may be added with a default; nothing is ever renamed or removed within one protocol version.
+"""
+
+from __future__ import annotations
+
+from optix_bus.messages.base import Event
+from optix_bus.messages.collection import CollectWindow, EvaluationRequested, WindowCollected
+from optix_bus.messages.evaluation import WindowScored
+from optix_bus.messages.learning import (
+    AgentDescribed,
+    ExternallyScored,
+    HyperparametersChanged,
+    HyperparametersProposed,
+    PolicyUpdated,
+)
+from optix_bus.messages.loop import (
+    Degraded,
+    Dormant,
+    Improved,
+    LoopStateChanged,
+    Plateaued,
+    PolicyPromoted,
+    WindowJudged,
+)
+from optix_bus.messages.run import (
+    CutAnnounced,
+    CutTaken,
+    NodeLost,
+    NodeReady,
+    RunFinished,
+    RunStarted,
+    StopRequested,
+    TimerFired,
+    TimerSet,
+)
+from optix_bus.messages.snapshots import RollbackRequested, RolledBack, SnapshotSaved
+
+VOCABULARY: tuple[type[Event], ...] = (
+    RunStarted,
+    NodeReady,
+    NodeLost,
+    StopRequested,
+    RunFinished,
+    CutAnnounced,
+    CutTaken,
+    TimerSet,
+    TimerFired,
+    AgentDescribed,
+    CollectWindow,
+    EvaluationRequested,
+    WindowCollected,
+    PolicyUpdated,
+    ExternallyScored,
+    WindowScored,
+    WindowJudged,
+    Improved,
+    Plateaued,
+    Degraded,
+    Dormant,
+    LoopStateChanged,
+    PolicyPromoted,
+    SnapshotSaved,
+    RollbackRequested,
+    RolledBack,
+    HyperparametersProposed,
+    HyperparametersChanged,
+)
+
+__all__ = ["VOCABULARY", "Event", *sorted(event.__name__ for event in VOCABULARY)]  # pyright: ignore

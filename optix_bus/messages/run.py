@@ -1,0 +1,103 @@
+"""The run itself: start, end, nodes that come and go, cuts and timers."""
+
+from __future__ import annotations
+
+from optix_bus.messages.base import Event
+
+
+class RunStarted(Event, frozen=True, kw_only=True):
+    """First event of a run. From the supervisor (or the inline runner) to all nodes; a process fact.
+
+    ``fingerprint`` names what must be equal for bit-equal results: CPU, versions, thread counts.
+    """
+
+    run_id: str
+    seed: int
+    topology_digest: str = ""
+    nodes: tuple[str, ...] = ()
+    fingerprint: dict[str, str] = {}
+
+
+class NodeReady(Event, frozen=True, kw_only=True):
+    """A node has set itself up and listens. From the supervisor; a process fact."""
+
+    node: str
+    pid: int
+    incarnation: int
+
+
+class NodeLost(Event, frozen=True, kw_only=True):
+    """A node's process is gone or was given up. From the supervisor; a process fact.
+
+    ``reason`` is the root cause in one line: signal, exit code or the error it raised.
+    """
+
+    node: str
+    pid: int
+    incarnation: int
+    reason: str
+
+
+class StopRequested(Event, frozen=True, kw_only=True):
+    """A person or the supervisor asks the loop to end. Pipelines and learner stop at once, the scheduler
+    has the best policy restored and ends the run."""
+
+    reason: str = "stop requested"
+
+
+class RunFinished(Event, frozen=True, kw_only=True):
+    """Last event of a run, from the scheduler: the best policy is restored, nothing more will be asked.
+
+    ``reason`` is one of ``converged``, ``target_score``, ``max_episodes`` and what `StopRequested` gave.
+    Scores are NaN and versions -1 where there is no evaluated policy. ``report`` holds the lines that the
+    convergence test has to say.
+    """
+
+    reason: str
+    windows: int
+    steps: int
+    evaluations: int
+    best_score: float
+    best_standard_error: float
+    best_policy_version: int
+    best_window: int
+    train_score: float
+    generalization_gap: float
+    state: str
+    decided_by_loop: bool
+    report: tuple[str, ...] = ()
+
+
+class CutAnnounced(Event, frozen=True, kw_only=True):
+    """Every node writes its state as of this event. From the scheduler, at a window boundary."""
+
+    cut: int
+    window: int
+
+
+class CutTaken(Event, frozen=True, kw_only=True):
+    """A node's state as of a cut is on disk. From that node.
+
+    ``file`` is relative to the run directory; ``checksum`` is xxh3-128 of its bytes.
+    """
+
+    cut: int
+    node: str
+    file: str
+    bytes: int
+    checksum: str
+
+
+class TimerSet(Event, frozen=True, kw_only=True):
+    """A node wants `TimerFired` with this key back after ``seconds``, counted from this event's stamp."""
+
+    node: str
+    key: str
+    seconds: float
+
+
+class TimerFired(Event, frozen=True, kw_only=True):
+    """A timer is due. From the runner, as a root of the source ``NODE!timer``."""
+
+    node: str
+    key: str
