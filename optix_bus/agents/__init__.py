@@ -1,0 +1,28 @@
+"""Agents: cards on paper, acting in NumPy, learning in a framework. Loaded lazily: no framework by itself."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "CategoricalPolicy": "optix_bus.agents.acting",
+    "TorchPPOAgent": "optix_bus.agents.torch.ppo",
+    "algorithms": "optix_bus.agents.cards",
+    "card": "optix_bus.agents.cards",
+    "load_policy": "optix_bus.agents.acting",
+    "make_agent": "optix_bus.agents.factory",
+    "space_spec": "optix_bus.agents.spaces",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,83 @@
+"""Acting with a categorical policy: one of ``n`` actions from logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from optix_bus.agents.acting.mlp import Forward
+from optix_bus.interfaces import Acting
+
+Array = np.ndarray[Any, Any]
+
+
+class CategoricalPolicy:
+    """Logits from a forward pass; samples by the inverse of the distribution function, or takes the mode.
+
+    One uniform number is drawn for each row, in the order of the rows. The same generator, weights and
+    observations give the same actions to the bit.
+
+    Args:
+        forward: logits ``[B, n_actions]`` of observations ``[B, *obs_shape]``.
+        rng: source of all randomness, until `reseed`.
+    """
+
+    def __init__(self, forward: Forward, rng: np.random.Generator | None = None) -> None:
+        self._forward = forward
+        self._rng = np.random.default_rng() if rng is None else rng
+        self._scratch: dict[int, tuple[Array, ...]] = {}
+
+    @property
+    def n_actions(self) -> int:
+        """Number of actions to choose from."""
+        return self._forward.outputs
+
+    def act_batch(self, observations: np.ndarray[Any, Any], *, deterministic: bool = False) -> Acting:
+        """Act for ``[B, *obs_shape]``: actions int64 ``[B]``, log-probabilities float32 ``[B]``.
+
+        A deterministic choice is the most probable action and has no log-probability.
+        """
+        logits, count = self._forward(np.asarray(observations))
+        if deterministic:
+            return Acting(logits[:count].argmax(axis=1))
+        rows = len(logits)
+        if rows not in self._scratch:
+            self._scratch[rows] = _scratch(rows, self.n_actions)
+        peak, weights, cumulated, threshold, passed, index = self._scratch[rows]
+        np.maximum.reduce(logits, axis=1, keepdims=True, out=peak)
+        logits -= peak
+        np.exp(logits, out=weights)
+        np.add.accumulate(weights, axis=1, out=cumulated)
+        total = cumulated[:, -1:]
+        self._rng.random(dtype=np.float32, out=threshold[:count, 0])
+        threshold *= total
+        # Action k is chosen where the sum up to k is the first above the threshold. Only the n - 1 inner
+        # sums are compared, so that rounding can never choose an action that does not exist.
+        np.less_equal(cumulated[:, :-1], threshold, out=passed)
+        actions = np.add.reduce(passed, axis=1, dtype=np.int64)
+        log_probs = logits[index, actions]
+        log_probs -= np.log(total[:, 0])
+        return Acting(actions[:count], log_probs[:count])
+
+    def action_probs(self, observations: np.ndarray[Any, Any]) -> npt.NDArray[np.float32]:
+        """Probability of each action, ``[B, n_actions]`` float32."""
+        logits, count = self._forward(np.asarray(observations))
+        weights = np.exp(logits[:count] - logits[:count].max(axis=1, keepdims=True))
+        return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
+
+    def reseed(self, rng: np.random.Generator) -> None:
+        """Draw all randomness of acting from this generator from now on."""
+        self._rng = rng
+
+
+def _scratch(rows: int, n: int) -> tuple[Array, ...]:
+    return (
+        np.empty((rows, 1), np.float32),
+        np.empty((rows, n), np.float32),
+        np.empty((rows, n), np.float32),
+        np.zeros((rows, 1), np.float32),
+        np.empty((rows, n - 1), bool),
+        np.arange(rows),
+    )
