@@ -61,6 +61,21 @@ def hints(cls: type) -> dict[str, Any]:
         ) from error
 
 
+def as_options(settings: Any) -> dict[str, Any]:
+    """Settings in the form of the file: by option name, tuples as lists, nested settings as mappings."""
+    return {key: _plain(getattr(settings, field.name)) for key, field in options(type(settings)).items()}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return as_options(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(below) for key, below in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value.value if isinstance(value, enum.Enum) else value
+
+
 def required(field: dataclasses.Field[Any]) -> bool:
     """Whether an option has no default."""
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
@@ -76,12 +91,20 @@ class Checker:
         """Keep one problem."""
         self.problems.append(Problem.at(place, message, suggestion, path))
 
-    def settings(self, cls: type, tree: Tree, owner: str, path: str) -> Any:
-        """An instance of a settings class, or FAILED."""
+    def settings(
+        self, cls: type, tree: Tree, owner: str, path: str, *, also: Sequence[str] = (), word: str = "option"
+    ) -> Any:
+        """An instance of a settings class, or FAILED.
+
+        Args:
+            cls, tree, owner, path: as in `validate`.
+            also: further keys that a user may have meant by an unknown one.
+            word: what a key is called.
+        """
         if tree.kind == "scalar" and tree.scalar is None:
             tree = Tree("mapping", tree.place)  # "learner:" with nothing below asks for the defaults
         if tree.kind != "mapping":
-            self.add(tree.place, f"{owner} takes a mapping of options, found {tree.described}", path=path)
+            self.add(tree.place, f"{owner} takes a mapping of {word}s, found {tree.described}", path=path)
             return FAILED
         known = options(cls)
         before = len(self.problems)
@@ -90,8 +113,8 @@ class Checker:
         for key, entry in tree.entries.items():
             below = f"{path}.{key}" if path else key
             if key not in known:
-                hint = did_you_mean(key, known, "known options") or "it has no options"
-                self.add(entry.place, f"unknown option '{key}' of {owner}", hint, below)
+                hint = did_you_mean(key, [*known, *also], f"known {word}s") or f"it has no {word}s"
+                self.add(entry.place, f"unknown {word} '{key}' of {owner}", hint, below)
                 continue
             field = known[key]
             label = f"'{key}' of {owner}"
@@ -101,7 +124,7 @@ class Checker:
                 what = field.metadata.get("description", "")
                 self.add(
                     tree.place,
-                    f"{owner} lacks the required option '{key}'",
+                    f"{owner} lacks the required {word} '{key}'",
                     f"add it: {what[:1].lower()}{what[1:].rstrip('.')}" if what else "add it",
                     f"{path}.{key}" if path else key,
                 )
@@ -202,7 +225,7 @@ class Checker:
             return FAILED
         broken = broken_bound(value, rules)
         if broken:
-            self.add(tree.place, f"{label}: expected {broken}, found {value}", path=path)
+            self.add(tree.place, f"{label}: expected {broken}, found {tree.scalar}", path=path)
             return FAILED
         return value
 

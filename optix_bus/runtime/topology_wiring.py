@@ -1,0 +1,58 @@
+"""The wiring of a topology. Nobody writes it down: it follows from the event types of the node classes."""
+
+from __future__ import annotations
+
+from optix_bus.messages import Event, NodeLost, NodeReady, RunStarted, StopRequested, TimerFired
+from optix_bus.runtime.topology_classes import known_node_classes
+from optix_bus.runtime.topology_entry import NodeEntry
+from optix_bus.runtime.topology_source import Tree
+from optix_bus.runtime.validation import Checker
+
+#: Comes from the runner, the supervisor or a person, whatever nodes there are.
+SUPPLIED: frozenset[type[Event]] = frozenset({RunStarted, NodeReady, NodeLost, StopRequested, TimerFired})
+
+
+def check_roles(entries: tuple[NodeEntry, ...], tree: Tree, checker: Checker) -> None:
+    """The main role of a class is taken once: not by nobody, and not by two who would do the work twice."""
+    first: dict[tuple[str, str], str] = {}
+    for entry in entries:
+        cls, key = entry.node_class(), (entry.class_path, entry.role)
+        if key in first and cls.emits and not getattr(cls, "replicable", False):
+            checker.add(
+                tree.entries[entry.name].place,
+                f"'{entry.name}' and '{first[key]}' are both {cls.__name__}"
+                + (f" with the role '{entry.role}'" if entry.role else "")
+                + ": everything would be done twice",
+                f"remove one of them{', or change its role' if len(cls.roles) > 1 else ''}",
+                f"nodes.{entry.name}",
+            )
+        first.setdefault(key, entry.name)
+        main = cls.roles[0] if cls.roles else ""
+        if main and not any(other.role == main for other in entries if other.class_path == entry.class_path):
+            checker.add(
+                tree.entries[entry.name].place,
+                f"no {cls.__name__} has the role '{main}'",
+                f"add one: {{node: {entry.class_path}, role: {main}}}",
+                f"nodes.{entry.name}",
+            )
+
+
+def check_wiring(entries: tuple[NodeEntry, ...], tree: Tree, checker: Checker) -> None:
+    """Every event type that a node cannot do without must be emitted by somebody."""
+    emitted = {kind for entry in entries for kind in entry.node_class().emits} | SUPPLIED
+    missing: dict[type[Event], list[str]] = {}
+    for entry in entries:
+        cls = entry.node_class()
+        for kind in cls.accepts():
+            if kind not in emitted and kind not in cls.optional:
+                missing.setdefault(kind, []).append(entry.name)
+    for kind, names in missing.items():
+        verb = "needs" if len(names) == 1 else "need"
+        makers = [path for path, cls in known_node_classes().items() if kind in cls.emits]
+        who = ", ".join(f"'{name}'" for name in names)
+        checker.add(
+            tree.entries[names[0]].place,
+            f"{who} {verb} {kind.__name__}, which no node of this topology emits",
+            f"add a node: {' or '.join(makers)}" if makers else "add a node that emits it",
+            f"nodes.{names[0]}",
+        )
