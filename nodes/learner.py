@@ -1,0 +1,162 @@
+"""Learns from training windows; owns the agent, its policy versions and its hyperparameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from optix_bus.errors import LearningFailure
+from optix_bus.interfaces import ArrayAgent
+from optix_bus.messages import (
+    AgentDescribed,
+    ExternallyScored,
+    HyperparametersChanged,
+    HyperparametersProposed,
+    PolicyUpdated,
+    RolledBack,
+    RunStarted,
+    StopRequested,
+    WindowCollected,
+)
+from optix_bus.messages.learning import Origin
+from optix_bus.portable import capture, restore
+from optix_bus.runtime.node import Context, Node, Site, handles
+from optix_bus.types import HyperparamSet
+from optix_bus.windows import unpack
+
+
+@dataclass(frozen=True)
+class LearnerSettings:
+    """The learner has no knobs: what it does is up to the agent."""
+
+
+class LearnerNode(Node):
+    """Window in, policy out.
+
+    ``score`` is the user's external scorer; it sees the agent before it learns on from an evaluated window,
+    which is when it is exactly the policy that the window was collected with.
+    """
+
+    emits = (AgentDescribed, PolicyUpdated, HyperparametersChanged, ExternallyScored)
+    settings = LearnerSettings
+    optional = (HyperparametersProposed, RolledBack, StopRequested)
+
+    def __init__(self, agent: Any, *, score: Callable[[Any], float] | None = None) -> None:
+        self._agent = agent
+        self._score = score
+        self._version = 0
+        self._params: dict[int, dict[str, Any]] = {}
+        self._current = 0
+        self._stopped = False
+
+    @classmethod
+    def build(cls, settings: LearnerSettings, site: Site) -> LearnerNode:
+        return cls(site.agent())
+
+    def teardown(self) -> None:
+        self._agent.teardown()
+
+    @handles(RunStarted)
+    def on_start(self, event: RunStarted, ctx: Context) -> None:
+        kind = type(self._agent)
+        ctx.emit(
+            AgentDescribed(
+                is_on_policy=bool(getattr(self._agent, "is_on_policy", True)),
+                min_episodes_before_dormant=int(getattr(kind, "default_min_episodes_before_dormant", 0)),
+                param_bounds=dict(getattr(kind, "default_param_bounds", {})),
+                log_params=tuple(getattr(kind, "default_log_params", ())),
+            )
+        )
+        self._params[0] = dict(self._agent.get_hyperparams().params)
+        ctx.emit(HyperparametersChanged(version=0, window=-1, params=self._params[0], changed=True))
+        self._publish("initial", -1, 0, {}, ctx)
+
+    @handles(WindowCollected)
+    def on_window(self, event: WindowCollected, ctx: Context) -> None:
+        if event.role != "train" or self._stopped:
+            return
+        if event.hyperparams_version != self._current:
+            # With lookahead a proposal may arrive before a window that was collected under the old set.
+            self._apply(event.hyperparams_version)
+        if self._score is not None and event.evaluate:
+            score = float(self._score(self._agent))
+            ctx.emit(ExternallyScored(window=event.window, policy_version=event.policy_version, score=score))
+        if isinstance(self._agent, ArrayAgent):
+            self._agent.reseed(ctx.rng("learn", event.window))
+        data = unpack(ctx.read_blob(event.data), ctx.now)
+        data.metadata["learner_version"] = self._version
+        diagnostics = _numbers(self._agent.learn(data), event.window)
+        self._version += 1
+        self._params = {v: p for v, p in self._params.items() if v >= event.hyperparams_version}
+        self._publish("learned", event.window, event.hyperparams_version, diagnostics, ctx)
+
+    @handles(HyperparametersProposed)
+    def on_proposal(self, event: HyperparametersProposed, ctx: Context) -> None:
+        newest = max(self._params)
+        if event.changed:
+            self._agent.set_hyperparams(HyperparamSet(dict(event.params), event.window, ctx.now))
+            newest += 1
+            # What is in force is what the agent made of it.
+            self._params[newest] = dict(self._agent.get_hyperparams().params)
+            self._current = newest
+        ctx.emit(
+            HyperparametersChanged(
+                version=newest,
+                window=event.window,
+                params=self._params[newest],
+                changed=event.changed,
+                probing=event.probing,
+            )
+        )
+
+    @handles(RolledBack)
+    def on_rollback(self, event: RolledBack, ctx: Context) -> None:
+        self._stopped = self._stopped or event.final
+        if event.policy is not None:
+            restore(self._agent, ctx.read_blob(event.policy))
+            # Weights may carry settings with them; what was in force stays in force.
+            self._apply(self._current)
+        self._version += 1
+        self._publish("restored" if event.final else "rolled_back", event.window, self._current, {}, ctx)
+
+    @handles(StopRequested)
+    def on_stop(self, event: StopRequested, ctx: Context) -> None:
+        self._stopped = True
+
+    def _apply(self, version: int) -> None:
+        self._agent.set_hyperparams(HyperparamSet(dict(self._params[version])))
+        self._current = version
+
+    def _publish(
+        self, origin: Origin, window: int, learnt_with: int, diagnostics: dict[str, float], ctx: Context
+    ) -> None:
+        ctx.emit(
+            PolicyUpdated(
+                version=self._version,
+                window=window,
+                hyperparams_version=learnt_with,
+                origin=origin,
+                policy=ctx.write_blob("policy", self._version, capture(self._agent)),
+                diagnostics=diagnostics,
+            )
+        )
+
+
+def _numbers(diagnostics: dict[str, Any] | None, window: int) -> dict[str, float]:
+    """The numeric diagnostics; a loss that is not finite ends the training instead of poisoning it."""
+    numbers: dict[str, float] = {}
+    for key, value in (diagnostics or {}).items():
+        try:
+            numbers[str(key)] = float(value)
+        except (TypeError, ValueError):
+            continue
+    bad = {key: value for key, value in numbers.items() if "loss" in key and not math.isfinite(value)}
+    if bad:
+        found = ", ".join(f"{key} = {value}" for key, value in bad.items())
+        raise LearningFailure(
+            f"learning from window {window} gave {found}; nothing from it is kept. Usual causes: a learning "
+            "rate that is too high, rewards or observations without scale, an infinite reward"
+        )
+    return numbers

@@ -1,0 +1,295 @@
+"""Decides when to collect, evaluate, cool, sleep, roll back and stop. The mind is `optix_bus.loop`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from optix_bus.loop.book import OpenWindow, WindowBook
+from optix_bus.loop.machine import Evaluation, Judgement, LoopMachine
+from optix_bus.loop.settings import LoopSettings
+from optix_bus.messages import (
+    AgentDescribed,
+    CollectWindow,
+    Degraded,
+    Dormant,
+    EvaluationRequested,
+    ExternallyScored,
+    HyperparametersChanged,
+    Improved,
+    LoopStateChanged,
+    Plateaued,
+    PolicyPromoted,
+    PolicyUpdated,
+    RollbackRequested,
+    RunFinished,
+    StopRequested,
+    WindowCollected,
+    WindowJudged,
+    WindowScored,
+)
+from optix_bus.runtime.node import Context, Node, Site, handles
+
+
+class SchedulerNode(Node):
+    """Acts on complete sets: a window is judged when all facts about it are there, in the order of windows,
+    so the order in which independent nodes reach the hub cannot change a decision."""
+
+    emits = (
+        CollectWindow,
+        EvaluationRequested,
+        WindowJudged,
+        Improved,
+        Plateaued,
+        Degraded,
+        Dormant,
+        LoopStateChanged,
+        PolicyPromoted,
+        RollbackRequested,
+        RunFinished,
+    )
+    settings = LoopSettings
+    optional = (ExternallyScored, StopRequested)
+
+    def __init__(self, machine: LoopMachine, *, validation: bool, optimizer: bool, lookahead: int = 0) -> None:
+        self.machine = machine
+        self._validation = validation
+        self._optimizer = optimizer
+        self._lookahead = lookahead
+        self._book = WindowBook()
+        self._next = 0
+        self._version = 0  # what the next window acts with: fixed by completed windows, never by arrival
+        self._hyperparams_version = 0
+        self._params: dict[int, dict[str, Any]] = {}
+        self._probes: set[int] = set()
+        self._steps = 0
+        self._evaluations = 0
+        self._last: WindowScored | None = None
+        self._ending = ""
+
+    @classmethod
+    def build(cls, settings: LoopSettings, site: Site) -> SchedulerNode:
+        machine = LoopMachine(settings, validation=site.has_validation)
+        return cls(
+            machine,
+            validation=site.has_validation,
+            optimizer=site.has_optimizer,
+            lookahead=settings.lookahead,
+        )
+
+    @handles(AgentDescribed)
+    def on_agent(self, event: AgentDescribed, ctx: Context) -> None:
+        self.machine.describe_agent(event.is_on_policy, event.min_episodes_before_dormant)
+
+    @handles(HyperparametersChanged)
+    def on_hyperparameters(self, event: HyperparametersChanged, ctx: Context) -> None:
+        self._params[event.version] = event.params
+        if event.probing:
+            self._probes.add(event.version)
+        window = self._book.find(event.window)
+        if window is None:
+            self._hyperparams_version = event.version
+        else:
+            window.hyperparams_after = event.version
+            self._work(ctx)
+
+    @handles(WindowCollected)
+    def on_collected(self, event: WindowCollected, ctx: Context) -> None:
+        window = self._book.find(event.window)
+        if event.purpose == "train" and window is not None:
+            window.steps = event.total_steps
+
+    @handles(ExternallyScored)
+    def on_external(self, event: ExternallyScored, ctx: Context) -> None:
+        window = self._book.find(event.window)
+        if window is not None:
+            window.external = event.score
+
+    @handles(PolicyUpdated)
+    def on_policy(self, event: PolicyUpdated, ctx: Context) -> None:
+        if event.origin == "initial":
+            self._version = event.version
+            self._ask(ctx)
+        elif event.origin == "restored":
+            self._finish(ctx)
+        else:
+            window = self._book.find(event.window)
+            if window is not None:
+                window.policy_after = event.version
+                window.rolling_back = window.rolling_back and event.origin != "rolled_back"
+                self._work(ctx)
+
+    @handles(WindowScored)
+    def on_scored(self, event: WindowScored, ctx: Context) -> None:
+        window = self._book.find(event.window)
+        if window is None:
+            return
+        if event.purpose == "score":
+            window.score = event
+        else:
+            window.confirming = False
+            if self.machine.confirm(event.policy_version, _evaluation(event, window.steps, probing=False)):
+                self._promote(window, event, event.score, ctx)
+        self._work(ctx)
+
+    @handles(StopRequested)
+    def on_stop(self, event: StopRequested, ctx: Context) -> None:
+        self._end(event.reason, ctx)
+
+    def _work(self, ctx: Context) -> None:
+        """Carry the oldest window on as far as the facts allow; when it is complete, ask for more."""
+        while (window := self._book.oldest) is not None and not self._ending:
+            if window.policy_after is None:
+                return
+            if window.evaluate:
+                if window.score is None:
+                    return
+                if window.judgement is None:
+                    self._judge(window, ctx)
+                if window.confirming:
+                    return
+                if not window.judged:
+                    self._announce(window, ctx)
+                if window.rolling_back or (self._optimizer and window.hyperparams_after is None):
+                    return
+            self._close(ctx)
+
+    def _judge(self, window: OpenWindow, ctx: Context) -> None:
+        """First verdict; the best policy changes only after fresh episodes, where there are any."""
+        score: WindowScored = window.score
+        self._last = score
+        self._evaluations += 1
+        probing = score.learnt_with in self._probes
+        window.judgement = self.machine.judge(_evaluation(score, window.steps, probing), external=window.external)
+        if not window.judgement.candidate:
+            return
+        if self._validation and window.external is None:
+            window.confirming = True
+            ctx.emit(EvaluationRequested(window=window.number, policy_version=score.policy_version))
+        else:
+            self._promote(window, score, window.external if window.external is not None else score.score, ctx)
+
+    def _promote(self, window: OpenWindow, scored: WindowScored, value: float, ctx: Context) -> None:
+        version = window.score.learnt_with
+        ctx.emit(
+            PolicyPromoted(
+                policy_version=scored.policy_version,
+                window=window.number,
+                hyperparams_version=version,
+                score=value,
+                n=scored.n,
+                standard_error=scored.standard_error,
+                metrics=scored.metrics,
+                params=self._params.get(version, {}),
+            )
+        )
+
+    def _announce(self, window: OpenWindow, ctx: Context) -> None:
+        """Say the verdict, and what follows from it."""
+        window.judged = True
+        judgement: Judgement = window.judgement
+        score: WindowScored = window.score
+        number, version = window.number, score.policy_version
+        if judgement.verdict == "improved":
+            ctx.emit(Improved(window=number, policy_version=version, score=score.score, margin=judgement.margin))
+        elif judgement.verdict == "plateaued":
+            ctx.emit(Plateaued(window=number, state=judgement.state))
+        elif judgement.verdict == "degraded":
+            best = self.machine.best_score
+            ctx.emit(Degraded(window=number, policy_version=version, score=score.score, best_score=best))
+        if judgement.state != judgement.previous_state:
+            ctx.emit(LoopStateChanged(window=number, old=judgement.previous_state, new=judgement.state))
+        if judgement.verdict == "dormant":
+            ctx.emit(Dormant(window=number, reason=judgement.reason))
+        if judgement.rollback:
+            window.rolling_back = True
+            ctx.emit(RollbackRequested(window=number, reason="degradation"))
+        ctx.emit(
+            WindowJudged(
+                window=number,
+                policy_version=version,
+                verdict=judgement.verdict,
+                state=judgement.state,
+                interval=judgement.interval,
+                score=score.score,
+                standard_error=score.standard_error,
+                smoothed=judgement.smoothed,
+                margin=judgement.margin,
+                best_score=self.machine.best_score,
+                best_policy_version=self.machine.best_version,
+                steps=window.steps,
+                convergence=judgement.convergence,
+            )
+        )
+
+    def _close(self, ctx: Context) -> None:
+        window = self._book.close()
+        assert window.policy_after is not None
+        self._version = window.policy_after
+        if window.hyperparams_after is not None:
+            self._hyperparams_version = window.hyperparams_after
+        self._steps = window.steps
+        self._params = {v: p for v, p in self._params.items() if v >= self._hyperparams_version - 2}
+        self._probes = {v for v in self._probes if v >= self._hyperparams_version - 2}
+        reason = self.machine.end(window.number + 1)
+        if reason:
+            self._end(reason, ctx)
+        else:
+            self._ask(ctx)
+
+    def _ask(self, ctx: Context) -> None:
+        """Ask for windows until as many are under way as the lookahead allows."""
+        while len(self._book.windows) <= self._lookahead and not self._ending:
+            evaluate = self.machine.should_evaluate(self._next)
+            self._book.open(OpenWindow(self._next, self._version, evaluate))
+            ctx.emit(
+                CollectWindow(
+                    window=self._next,
+                    policy_version=self._version,
+                    hyperparams_version=self._hyperparams_version,
+                    evaluate=evaluate,
+                )
+            )
+            self._next += 1
+
+    def _end(self, reason: str, ctx: Context) -> None:
+        if not self._ending:
+            self._ending = reason
+            ctx.emit(RollbackRequested(window=self._next - 1, reason=reason, final=True))
+
+    def _finish(self, ctx: Context) -> None:
+        """The best policy is restored: say how it went."""
+        best = self.machine.best
+        ctx.emit(
+            RunFinished(
+                reason=self._ending,
+                windows=self._next - len(self._book.windows),
+                steps=self._steps,
+                evaluations=self._evaluations,
+                best_score=self.machine.best_score,
+                best_standard_error=best.standard_error if best is not None else math.nan,
+                best_policy_version=self.machine.best_version,
+                best_window=best.window if best is not None else -1,
+                train_score=self._last.train_score if self._last is not None else math.nan,
+                generalization_gap=self._last.generalization_gap if self._last is not None else math.nan,
+                state=self.machine.state.value,
+                decided_by_loop=self._ending == "converged",
+                report=tuple(self.machine.report_lines()),
+            )
+        )
+
+
+def _evaluation(scored: WindowScored, steps: int, probing: bool) -> Evaluation:
+    return Evaluation(
+        window=scored.window,
+        policy_version=scored.policy_version,
+        hyperparams_version=scored.learnt_with,
+        score=scored.score,
+        n=scored.n,
+        standard_error=scored.standard_error,
+        std=scored.std,
+        steps_total=steps,
+        probing=probing,
+        train_score=scored.train_score,
+        gap=scored.generalization_gap,
+    )

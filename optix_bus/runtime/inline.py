@@ -1,0 +1,161 @@
+"""The inline runner: the whole loop in one thread, on a list. What `RLOptimizer.run()` and most tests use.
+
+The list is the order that the hub would have given if every node answered at once, so a run from a topology
+has the same events here as in processes.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+
+from optix_bus.bus.clock import Clock
+from optix_bus.errors import NodeFailure, OptixError
+from optix_bus.messages import Event, RunFinished, RunStarted, StopRequested, TimerFired, TimerSet
+from optix_bus.runtime.fold import BlobStore, Envelope, Fold
+from optix_bus.runtime.local_store import LocalStore
+from optix_bus.runtime.node import Node
+from optix_bus.types import BlobRef
+
+Listener = Callable[[Envelope], None]
+SUPERVISOR = "supervisor"
+
+
+class InlineRunner:
+    """Runs nodes in one thread.
+
+    Args:
+        nodes: nodes by name; for one event they act in this order.
+        seed: seed of the run; every random stream of a node derives from it.
+        stores: blob store of each node, by name; by default one that keeps objects by reference.
+        run_id: name of the run.
+        listener: called with every event as it gets its number, before any node sees it.
+        clock: for stamps and timers.
+        started: the first event, when there is more to say than the seed.
+    """
+
+    def __init__(
+        self,
+        nodes: Mapping[str, Node],
+        *,
+        seed: int = 0,
+        stores: Callable[[str], BlobStore] | None = None,
+        run_id: str = "inline",
+        listener: Listener | None = None,
+        clock: Clock | None = None,
+        started: RunStarted | None = None,
+    ) -> None:
+        local = LocalStore()
+        make_store = stores if stores is not None else lambda _name: local
+        self._stores = {name: make_store(name) for name in nodes}
+        self._folds = [
+            Fold(name, node, seed=seed, store=self._stores[name]) for name, node in nodes.items()
+        ]
+        self._listener = listener
+        self._clock = clock if clock is not None else Clock()
+        self._queue: deque[tuple[str, int, int, Event]] = deque()
+        self._timers: list[tuple[int, int, str, str]] = []
+        self._roots: dict[str, int] = {}
+        self._sequence = 0
+        self._stamp_ns = 0
+        self.finished: RunFinished | None = None
+        self._started = started or RunStarted(run_id=run_id, seed=seed, nodes=tuple(nodes))
+
+    def run(self) -> RunFinished:
+        """Run to the end of the loop.
+
+        A first interrupt (Ctrl-C, or the stop button of a notebook) stops the loop, which restores the best
+        policy; a second one raises.
+
+        Raises:
+            OptixError: what a node raised, as it raised it if it is one of ours, else as `NodeFailure`.
+        """
+        opened: list[Fold] = []
+        try:
+            for fold in self._folds:
+                opened.append(fold)
+                self._guard(fold, "setup", fold.node.setup)
+            self._post_root(SUPERVISOR, self._started)
+            interrupted = False
+            while self.finished is None:
+                try:
+                    self._step()
+                except KeyboardInterrupt:
+                    if interrupted:
+                        raise
+                    interrupted = True
+                    self.stop("interrupted")
+            return self.finished
+        finally:
+            self._teardown(reversed(opened))
+
+    def stop(self, reason: str = "stop requested") -> None:
+        """Ask the loop to end; from a callback, a signal handler or another thread."""
+        # A root may come at any moment: in front of what is queued, so that no further window is collected.
+        index = self._next_root(SUPERVISOR)
+        self._queue.appendleft((SUPERVISOR, 0, index, StopRequested(reason=reason)))
+
+    def _post_root(self, source: str, event: Event) -> None:
+        self._queue.append((source, 0, self._next_root(source), event))
+
+    def _next_root(self, source: str) -> int:
+        index = self._roots.get(source, -1) + 1
+        self._roots[source] = index
+        return index
+
+    def _step(self) -> None:
+        self._fire_timers()
+        if not self._queue:
+            raise NodeFailure(
+                f"the loop has stalled after event {self._sequence}: no node has anything left to do"
+            )
+        node, cause, index, event = self._queue.popleft()
+        self._sequence += 1
+        self._stamp_ns = max(self._clock.now_ns(), self._stamp_ns + 1)
+        if self._listener is not None:
+            self._listener(Envelope(self._sequence, self._stamp_ns, node, cause, index, event))
+        if isinstance(event, TimerSet):
+            due = self._stamp_ns + int(event.seconds * 1e9)
+            heapq.heappush(self._timers, (due, self._sequence, event.node, event.key))
+        sequence = self._sequence
+        for fold in self._folds:
+            if type(event) in fold.accepts:
+                emitted = self._guard(fold, type(event).__name__, fold.apply, event, sequence, self._stamp_ns)
+                self._queue.extend((fold.name, sequence, i, item) for i, item in enumerate(emitted))
+        self._retire(event)
+        if isinstance(event, RunFinished):
+            self.finished = event
+
+    def _fire_timers(self) -> None:
+        if not self._timers:
+            return
+        if not self._queue:
+            self._clock.sleep_until_ns(self._timers[0][0])
+        while self._timers and self._timers[0][0] <= self._clock.now_ns():
+            _, _, node, key = heapq.heappop(self._timers)
+            self._post_root(f"{node}!timer", TimerFired(node=node, key=key))
+
+    def _retire(self, event: Event) -> None:
+        """Everybody has seen the event: nobody can ask for its blobs again."""
+        for name in event.__struct_fields__:
+            value = getattr(event, name)
+            if isinstance(value, BlobRef):
+                self._stores[value.owner].retire(value.name)
+
+    def _guard(self, fold: Fold, doing: str, function: Callable[..., list[Event] | None], *args: object) -> list[Event]:
+        try:
+            return function(*args) or []
+        except OptixError:
+            raise
+        except Exception as error:
+            raise NodeFailure(
+                f"node {fold.name!r} failed in {doing}: {type(error).__name__}: {error}"
+            ) from error
+
+    def _teardown(self, folds: Iterable[Fold]) -> None:
+        for fold in folds:
+            try:
+                fold.node.teardown()
+            except Exception as error:  # one node's teardown must not keep the others from theirs
+                fold.log.warning("teardown failed", error=f"{type(error).__name__}: {error}")

@@ -1,0 +1,69 @@
+"""What every process of a run is told: the checked topology as plain data.
+
+A process loads only the classes of its own nodes from it. Reading the topology file again would import those
+of all nodes, and a scheduler would hold an environment library it never uses.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from optix_bus.errors import ConfigurationError
+
+
+class NodePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """One node."""
+
+    name: str
+    class_path: str
+    settings: dict[str, Any]
+    role: str
+    process: str
+
+
+class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A run. ``sockets`` and ``shared_memory`` are folders; both empty for the inline runner."""
+
+    run_id: str
+    name: str
+    seed: int
+    digest: str
+    run_directory: str
+    sockets: str = ""
+    shared_memory: str = ""
+    environment: dict[str, Any]
+    agent: dict[str, Any]
+    run: dict[str, Any]
+    nodes: list[NodePlan]
+    shares_agent: bool
+    has_validation: bool
+    has_optimizer: bool
+    lookahead: int
+    search_path: list[str]
+
+    def of_process(self, process: str) -> list[NodePlan]:
+        """The nodes of one process, in the order in which they act on the same event."""
+        return [node for node in self.nodes if node.process == process]
+
+    @property
+    def processes(self) -> list[str]:
+        """Names of the processes, in the order of the topology."""
+        return list(dict.fromkeys(node.process for node in self.nodes))
+
+    def write(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1))
+
+    @classmethod
+    def read(cls, path: Path) -> RunPlan:
+        """Read what `write` wrote; makes the modules beside the topology importable."""
+        try:
+            plan = msgspec.json.decode(path.read_bytes(), type=cls)
+        except (OSError, msgspec.DecodeError) as error:
+            raise ConfigurationError(f"cannot read the plan of the run, {path}: {error}") from error
+        sys.path.extend(place for place in plan.search_path if place not in sys.path)
+        return plan

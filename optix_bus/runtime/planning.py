@@ -1,0 +1,54 @@
+"""From a checked topology to the plan of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from optix_bus.errors import ConfigurationError
+from optix_bus.messages import HyperparametersProposed
+from optix_bus.runtime.plan import NodePlan, RunPlan
+from optix_bus.runtime.topology import Topology
+from optix_bus.runtime.validation import as_options
+
+
+def make_plan(
+    topology: Topology, *, run_id: str, run_directory: Path, sockets: str = "", shared_memory: str = ""
+) -> RunPlan:
+    """The plan of a topology."""
+    entries = topology.nodes
+    # Where pipelines share the learner's agent, the validation episodes of a policy must be played before the
+    # training window of the same policy, because the learner changes the agent right after that.
+    ordered = sorted(entries, key=lambda entry: entry.role != "validation")
+    lookahead = max((int(getattr(entry.settings, "lookahead", 0)) for entry in entries), default=0)
+    if lookahead and topology.shares_agent:
+        raise ConfigurationError(
+            f"lookahead {lookahead} needs an agent whose policy travels (state, load_state and act_batch): one that "
+            "pipelines and learner share cannot act and learn at the same time. Set lookahead: 0"
+        )
+    return RunPlan(
+        run_id=run_id,
+        name=topology.name,
+        seed=topology.seed,
+        digest=topology.digest,
+        run_directory=str(run_directory),
+        sockets=sockets,
+        shared_memory=shared_memory,
+        environment=as_options(topology.environment),
+        agent=topology.agent.in_force(),
+        run=as_options(topology.run),
+        nodes=[
+            NodePlan(
+                name=entry.name,
+                class_path=entry.class_path,
+                settings=as_options(entry.settings),
+                role=entry.role,
+                process=entry.process,
+            )
+            for entry in ordered
+        ],
+        shares_agent=topology.shares_agent,
+        has_validation=any(entry.role == "validation" for entry in entries),
+        has_optimizer=any(HyperparametersProposed in entry.node_class().emits for entry in entries),
+        lookahead=lookahead,
+        search_path=[str(topology.path.parent.resolve()), str(Path.cwd())],
+    )
