@@ -26,7 +26,7 @@ from optix_bus.runtime.topology_classes import add_search_path
 from optix_bus.runtime.topology_entry import NodeEntry
 from optix_bus.runtime.topology_environment import check_environment
 from optix_bus.runtime.topology_nodes import check_nodes
-from optix_bus.runtime.topology_overrides import apply_to_document, graft, parse_overrides
+from optix_bus.runtime.topology_overrides import OVERRIDE, apply_to_document, graft, parse_overrides
 from optix_bus.runtime.topology_settings import (
     FORMAT_VERSION,
     AgentSettings,
@@ -171,13 +171,14 @@ def parse_topology(
     if environment is not FAILED and build_environment:
         environment_tree = root.get("environment")
         assert environment_tree is not None
-        spaces = check_environment(environment, environment_tree, checker)
+        need_spaces = root.get("agent", "algorithm") is not None
+        spaces = check_environment(environment, environment_tree, checker, need_spaces=need_spaces)
     agent_tree = root.get("agent")
     shares = agent_tree is not None and check_agent(agent_tree, spaces, checker)
     nodes_tree = root.get("nodes")
     nodes = () if nodes_tree is None else check_nodes(nodes_tree, checker, shares)
     if checker.problems or document is FAILED:
-        raise TopologyError(_in_order(checker.problems))
+        raise TopologyError(_in_order(checker.problems, overrides))
     return Topology(
         version=document.topology,
         name=document.name or path.stem,
@@ -213,10 +214,14 @@ def _check_head(root: Tree, checker: Checker) -> None:
         checker.add(name.place, f"{name.scalar!r} cannot name a run (it names folders)", hint, "name")
 
 
-def _in_order(problems: Sequence[Problem]) -> list[Problem]:
-    """The order of the file, overrides last; what was found twice (through an alias) only once."""
-    unique = dict.fromkeys(problems)
-    return sorted(unique, key=lambda problem: (problem.file == "--set", problem.line, problem.column))
+def _in_order(problems: Sequence[Problem], overrides: Sequence[str]) -> list[Problem]:
+    """The order of the file, then of the arguments; what was found twice (through an alias) only once."""
+
+    def key(problem: Problem) -> tuple[int, int, int]:
+        of_argument = problem.file == OVERRIDE and problem.source_line in overrides
+        return (overrides.index(problem.source_line) + 1 if of_argument else 0, problem.line, problem.column)
+
+    return sorted(dict.fromkeys(problems), key=key)
 
 
 def _fill(document: Any, resolved: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The ``agent`` section: an algorithm of the library or a class of the user's own, checked without building it.
+"""The ``agent`` section: an algorithm of the library or a class of the user's own, not built.
 
 Cards are read, networks are not made: no framework is imported for an algorithm. A class of the user's own
 is imported, because only so its name, its methods and its arguments can be checked.
@@ -13,14 +13,13 @@ from optix_bus.agents.cards import CARDS
 from optix_bus.errors import ConfigurationError
 from optix_bus.runtime.problems import did_you_mean
 from optix_bus.runtime.topology_classes import load_object
-from optix_bus.runtime.topology_settings import FRAMEWORKS
+from optix_bus.runtime.topology_settings import FRAMEWORKS, OF_ALGORITHM
 from optix_bus.runtime.topology_source import Tree
 from optix_bus.runtime.validation import Checker
 from optix_bus.types import SpaceSpec
 
 SIX_METHODS = ("act", "learn", "get_hyperparams", "set_hyperparams", "save_weights", "load_weights")
 _SPREAD_METHODS = ("state", "load_state", "policy", "reseed")
-_OF_ALGORITHM = ("framework", "hidden_sizes", "hyperparameters", "device")
 
 
 def check_agent(tree: Tree, spaces: SpaceSpec | None, checker: Checker) -> bool:
@@ -44,7 +43,7 @@ def check_agent(tree: Tree, spaces: SpaceSpec | None, checker: Checker) -> bool:
         _refuse_others(("arguments",), "class", tree, checker)
         _check_algorithm(algorithm, tree, spaces, checker)
         return False
-    _refuse_others(_OF_ALGORITHM, "algorithm", tree, checker)
+    _refuse_others(OF_ALGORITHM, "algorithm", tree, checker)
     return _check_class(str(own_class), tree, checker)
 
 

@@ -14,6 +14,9 @@ from typing import Any
 from optix_bus.runtime.problems import Place, Problem, Source, did_you_mean
 from optix_bus.runtime.topology_source import Entry, Tree, parse
 
+#: The name of the source of an override, in the place of a file's.
+OVERRIDE = "--set"
+
 
 @dataclass(frozen=True)
 class Override:
@@ -33,7 +36,7 @@ def parse_overrides(arguments: Iterable[str]) -> tuple[list[Override], list[Prob
     """All ``a.b=value`` arguments; the value is YAML, so ``[64, 64]`` is a list and ``"3"`` a text."""
     overrides, problems = [], []
     for argument in arguments:
-        source = Source("--set", argument)
+        source = Source(OVERRIDE, argument)
         path, equals, text = argument.partition("=")
         keys = tuple(key.strip() for key in path.split("."))
         if not equals or not all(keys):

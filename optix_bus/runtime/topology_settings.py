@@ -7,9 +7,10 @@ from typing import Any
 
 from optix_bus.settings import setting
 
-
 FORMAT_VERSION = 1
 FRAMEWORKS = ("torch",)
+#: Options of the agent that have no effect on a class of the user's own.
+OF_ALGORITHM = ("framework", "hidden_sizes", "hyperparameters", "device")
 
 
 @dataclass(frozen=True)

@@ -63,16 +63,17 @@ def hints(cls: type) -> dict[str, Any]:
 
 def as_options(settings: Any) -> dict[str, Any]:
     """Settings in the form of the file: by option name, tuples as lists, nested settings as mappings."""
-    return {key: _plain(getattr(settings, field.name)) for key, field in options(type(settings)).items()}
+    return {key: as_plain(getattr(settings, field.name)) for key, field in options(type(settings)).items()}
 
 
-def _plain(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
+    """A value of an option in the form of the file."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return as_options(value)
     if isinstance(value, Mapping):
-        return {str(key): _plain(below) for key, below in value.items()}
+        return {str(key): as_plain(below) for key, below in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [as_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value.value if isinstance(value, enum.Enum) else value
 
 
@@ -96,10 +97,8 @@ class Checker:
     ) -> Any:
         """An instance of a settings class, or FAILED.
 
-        Args:
-            cls, tree, owner, path: as in `validate`.
-            also: further keys that a user may have meant by an unknown one.
-            word: what a key is called.
+        As `validate`; ``also`` are further keys that a user may have meant by an unknown one, ``word`` is
+        what a key is called.
         """
         if tree.kind == "scalar" and tree.scalar is None:
             tree = Tree("mapping", tree.place)  # "learner:" with nothing below asks for the defaults
