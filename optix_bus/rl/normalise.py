@@ -98,6 +98,11 @@ class ObsNormalizer:
         """Running variance, float64."""
         return self._moments.var
 
+    @property
+    def count(self) -> float:
+        """Weight of what was seen so far, in observations."""
+        return self._moments.count
+
     def update(self, obs: npt.ArrayLike) -> None:
         """Take in observations ``[..., *shape]``; nothing happens while ``frozen`` is True."""
         if not self.frozen:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from optix_bus.agents.acting.mlp import Forward
 from optix_bus.interfaces import Acting
 
 Array = np.ndarray[Any, Any]
+
+
+class Logits(Protocol):
+    """A forward pass: observations ``[B, *obs_shape]`` to logits ``[rows, n_actions]`` float32 and B.
+
+    Rows beyond B mean nothing. The array may be changed by whoever gets it, and belongs to the next call.
+    """
+
+    def __call__(self, observations: Array) -> tuple[Array, int]: ...
 
 
 class CategoricalPolicy:
@@ -24,15 +32,10 @@ class CategoricalPolicy:
         rng: source of all randomness, until `reseed`.
     """
 
-    def __init__(self, forward: Forward, rng: np.random.Generator | None = None) -> None:
+    def __init__(self, forward: Logits, rng: np.random.Generator | None = None) -> None:
         self._forward = forward
         self._rng = np.random.default_rng() if rng is None else rng
         self._scratch: dict[int, tuple[Array, ...]] = {}
-
-    @property
-    def n_actions(self) -> int:
-        """Number of actions to choose from."""
-        return self._forward.outputs
 
     def act_batch(self, observations: np.ndarray[Any, Any], *, deterministic: bool = False) -> Acting:
         """Act for ``[B, *obs_shape]``: actions int64 ``[B]``, log-probabilities float32 ``[B]``.
@@ -42,9 +45,9 @@ class CategoricalPolicy:
         logits, count = self._forward(np.asarray(observations))
         if deterministic:
             return Acting(logits[:count].argmax(axis=1))
-        rows = len(logits)
+        rows, n = logits.shape
         if rows not in self._scratch:
-            self._scratch[rows] = _scratch(rows, self.n_actions)
+            self._scratch[rows] = _scratch(rows, n)
         peak, weights, cumulated, threshold, passed, index = self._scratch[rows]
         np.maximum.reduce(logits, axis=1, keepdims=True, out=peak)
         logits -= peak

@@ -1,0 +1,192 @@
+"""From `EpisodeData` of any pipeline to arrays that an on-policy update can trust.
+
+Our pipelines give arrays ``[T, ...]`` or ``[T, B, ...]`` with final observations; a user's own may give
+lists of one environment and little else. What follows each step is settled here, once for all frameworks:
+
+* inside an episode, the next row;
+* at a termination, nothing;
+* at a truncation and at the end of the window, the final observation: ``final_observations[t]``, or
+  ``infos[t]["final_obs"]``, or for the last row ``metadata["final_obs"]``.
+
+Where that observation is unknown the target ``r + gamma V(next)`` of the step is unknown too. The step is then
+left out of the loss, and the steps before it bootstrap on V of its own observation, which is exact: the window
+simply ends one step earlier there. Nothing is invented; ``without_successor`` counts such steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from optix_bus.errors import ConfigurationError, LearningFailure
+from optix_bus.rl import compute_gae
+from optix_bus.types import EpisodeData
+
+Array = np.ndarray[Any, Any]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Experience:
+    """A window, checked: every array is ``[T, B, ...]``.
+
+    Attributes:
+        observations: ``[T, B, *obs_shape]``.
+        actions: ``[T, B, *action_shape]``.
+        rewards: ``[T, B]`` float64.
+        terminated, truncated: ``[T, B]`` bool.
+        valid: ``[T, B]`` bool, False on rows that are no transitions or have no known successor.
+        log_probs: ``[T, B]`` of the policy that acted, or None.
+        after_rows: ``[K]`` flat indices of the steps that bootstrap on something else than the next row.
+        after: ``[K, *obs_shape]``, what those steps led to.
+        policy_version: version of the policy that acted, None where nobody said.
+        without_successor: steps left out because their next observation is unknown.
+    """
+
+    observations: Array
+    actions: Array
+    rewards: Array
+    terminated: Bools
+    truncated: Bools
+    valid: Bools
+    log_probs: Array | None
+    after_rows: npt.NDArray[np.int64]
+    after: Array
+    policy_version: int | None
+    without_successor: int
+
+    @property
+    def dones(self) -> Bools:
+        """``[T, B]``: the episode ended here, for whichever reason."""
+        return self.terminated | self.truncated
+
+    def advantages(
+        self, values: Array, after_values: Array, rewards: Array, gamma: float, gae_lambda: float
+    ) -> tuple[Array, Array]:
+        """Advantages and returns ``[T, B]`` from V of ``observations`` ``[T, B]`` and of ``after`` ``[K]``."""
+        final_values = np.zeros(self.rewards.shape)
+        final_values.reshape(-1)[self.after_rows] = after_values
+        return compute_gae(
+            rewards,
+            values,
+            gamma=gamma,
+            gae_lambda=gae_lambda,
+            terminated=self.terminated,
+            truncated=self.truncated,
+            final_values=final_values,
+            valid=self.valid,
+        )
+
+
+def read_experience(data: EpisodeData) -> Experience:
+    """Check a window and settle what followed each step.
+
+    Raises:
+        ConfigurationError: arrays of different lengths, or no step to learn from.
+        LearningFailure: a reward, observation or log-probability is not finite.
+    """
+    rewards = np.asarray(data.rewards, np.float64)
+    if rewards.ndim not in (1, 2) or rewards.size == 0:
+        raise ConfigurationError(
+            f"window {data.episode_id}: rewards have shape {rewards.shape}, expected [T] or [T, B] with steps in it"
+        )
+    single = rewards.ndim == 1
+    shape = rewards.shape if rewards.ndim == 2 else (*rewards.shape, 1)
+
+    def rows(name: str, value: Any, dtype: Any = None) -> Array:
+        try:
+            array = np.asarray(value, dtype)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"window {data.episode_id}: {name} are no rectangular array of numbers ({error})"
+            ) from error
+        if array.shape[: rewards.ndim] != rewards.shape:
+            raise ConfigurationError(
+                f"window {data.episode_id}: {name} have shape {array.shape}, "
+                f"expected {list(rewards.shape)} in front, like the rewards"
+            )
+        return array[:, None] if single else array
+
+    observations = rows("observations", data.observations)
+    terminated = rows("terminated", data.terminated, bool)
+    truncated = rows("truncated", data.truncated, bool) & ~terminated
+    valid = np.ones(shape, bool) if data.valid is None else rows("valid", data.valid, bool).copy()
+    log_probs = None if data.log_probs is None else rows("log_probs", data.log_probs, np.float64)
+    rewards = rows("rewards", rewards)
+
+    follows = np.zeros(shape, bool)
+    follows[:-1] = ~terminated[:-1] & ~truncated[:-1] & valid[1:]
+    needed = valid & ~terminated & ~follows
+    known, after = _final_observations(data, needed, observations, single)
+    lost = needed & ~known
+    valid &= ~lost
+    truncated[:-1] |= needed[:-1]
+    if not valid.any():
+        raise ConfigurationError(
+            f"window {data.episode_id}: none of its {rewards.size} rows is a transition with a known next "
+            "observation; give final_observations, or longer windows"
+        )
+    flat = np.flatnonzero(needed & known)
+    after = after.reshape(-1, *observations.shape[2:])[flat] if len(flat) else observations[:0, 0]
+
+    for name, array in (("rewards", rewards), ("observations", observations), ("log_probs", log_probs)):
+        if array is not None:
+            _finite(data.episode_id, name, array[valid])
+    _finite(data.episode_id, "final observations", after)
+    version = data.metadata.get("policy_version")
+    return Experience(
+        observations=observations,
+        actions=rows("actions", data.actions),
+        rewards=np.where(valid, rewards, 0.0),
+        terminated=terminated,
+        truncated=truncated,
+        valid=valid,
+        log_probs=log_probs,
+        after_rows=flat,
+        after=after,
+        policy_version=None if version is None else int(version),
+        without_successor=int(lost.sum()),
+    )
+
+
+def _final_observations(
+    data: EpisodeData, needed: Bools, observations: Array, single: bool
+) -> tuple[Bools, Array]:
+    """Which of the needed final observations are known, and an array ``[T, B, *obs_shape]`` that holds them."""
+    given = data.final_observations
+    if given is not None and not (isinstance(given, list | tuple) and any(item is None for item in given)):
+        array = np.asarray(given)
+        array = array[:, None] if single else array
+        if array.shape != observations.shape:
+            raise ConfigurationError(
+                f"window {data.episode_id}: final_observations have shape {array.shape}, expected that of the "
+                f"observations, {observations.shape}"
+            )
+        return np.ones(needed.shape, bool), array
+
+    known, array = np.zeros(needed.shape, bool), np.zeros_like(observations)
+    if not single:
+        return known, array
+    last = len(needed) - 1
+    for t in np.flatnonzero(needed[:, 0]).tolist():
+        found = None if given is None else given[t]
+        if found is None and t < len(data.infos) and isinstance(data.infos[t], dict):
+            found = data.infos[t].get("final_obs")
+        if found is None and t == last:
+            found = data.metadata.get("final_obs")
+        if found is not None:
+            known[t, 0], array[t, 0] = True, np.asarray(found)
+    return known, array
+
+
+def _finite(window: int, name: str, array: Array) -> None:
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return
+    bad = int(array.size - np.isfinite(array).sum())
+    raise LearningFailure(
+        f"window {window}: {bad} of {array.size} numbers in {name} are not finite "
+        f"({int(np.isnan(array).sum())} NaN); nothing was learnt from it. Look at what the environment returns"
+    )

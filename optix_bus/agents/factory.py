@@ -1,0 +1,82 @@
+"""From an environment to an agent that fits it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from optix_bus.agents.cards import CARDS, Card, card
+from optix_bus.agents.spaces import space_spec
+from optix_bus.errors import ConfigurationError, MissingExtra, Unsuitable
+from optix_bus.interfaces import BaseAgent
+from optix_bus.types import HyperparamSet, SpaceSpec
+
+_FRAMEWORKS = {"torch": "torch", "pytorch": "torch"}
+_BUILDERS = {("torch", "ppo"): "optix_bus.agents.torch.make_ppo:make_ppo"}
+
+
+def make_agent(
+    env: Any,
+    framework: str = "torch",
+    algorithm: str | None = None,
+    deterministic: bool = False,
+    hidden_sizes: Sequence[int] = (64, 64),
+    hyperparams: HyperparamSet | Mapping[str, Any] | None = None,
+    device: str = "auto",
+    seed: int | None = None,
+) -> BaseAgent:
+    """An agent with sensible networks for an environment.
+
+    Args:
+        env: a gymnasium environment, a vector of them, or a `SpaceSpec`. It is only looked at.
+        framework: ``torch``.
+        algorithm: by name; without one, the first that fits: discrete actions get PPO.
+        deterministic: ask for an algorithm whose policy is deterministic (continuous actions only).
+        hidden_sizes: of both actor and critic.
+        hyperparams: what differs from the card's defaults.
+        device: ``auto`` or a device of the framework.
+        seed: of weights, acting and shuffling; None takes it from the framework's generator.
+
+    Raises:
+        Unsuitable: no algorithm, or not the one asked for, fits the environment; says what would.
+        ConfigurationError: an unknown framework, algorithm or hyperparameter.
+        MissingExtra: the framework is not installed.
+    """
+    if framework not in _FRAMEWORKS:
+        raise ConfigurationError(f"unknown framework {framework!r}; there is {', '.join(_FRAMEWORKS)}")
+    spaces = space_spec(env)
+    chosen = _choose(spaces, algorithm, deterministic)
+    sizes = tuple(hidden_sizes)
+    if not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise ConfigurationError(f"hidden_sizes are {list(sizes)}, expected whole numbers above 0")
+    return _builder(_FRAMEWORKS[framework], chosen)(spaces, sizes, hyperparams, device, seed)
+
+
+def _choose(spaces: SpaceSpec, algorithm: str | None, deterministic: bool) -> Card:
+    candidates = [card(algorithm)] if algorithm is not None else list(CARDS.values())
+    reasons = [candidate.fits(spaces) for candidate in candidates]
+    fitting = [c for c, reason in zip(candidates, reasons, strict=True) if reason is None]
+    if not fitting:
+        raise Unsuitable("; ".join(reason for reason in reasons if reason))
+    if deterministic:
+        raise Unsuitable(
+            f"deterministic=True asks for a deterministic policy over continuous actions, but {spaces.environment} "
+            f"has {spaces.action.kind} actions; leave it out"
+        )
+    return fitting[0]
+
+
+def _builder(framework: str, chosen: Card) -> Callable[..., BaseAgent]:
+    if (framework, chosen.algorithm) not in _BUILDERS:
+        raise Unsuitable(
+            f"{chosen.algorithm} does not exist for {framework}; it does for {', '.join(chosen.frameworks)}"
+        )
+    module, name = _BUILDERS[framework, chosen.algorithm].split(":")
+    try:
+        builder: Callable[..., BaseAgent] = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name != framework:
+            raise
+        raise MissingExtra(framework, framework, f"by framework: {framework}") from error
+    return builder

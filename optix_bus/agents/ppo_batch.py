@@ -1,0 +1,97 @@
+"""From a window to the batch of a PPO update: values, advantages, old log-probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from optix_bus.agents.batch import Batch, PPOUpdate
+from optix_bus.agents.experience import Experience
+from optix_bus.errors import Unsuitable
+from optix_bus.rl import ObsNormalizer, RewardNormalizer
+
+Array = np.ndarray[Any, Any]
+
+
+def make_batch(
+    experience: Experience,
+    networks: PPOUpdate,
+    params: Mapping[str, Any],
+    *,
+    policy_version: int,
+    n_actions: int | None,
+    obs_normalizer: ObsNormalizer | None = None,
+    reward_normalizer: RewardNormalizer | None = None,
+) -> Batch:
+    """Evaluate a window with the present networks.
+
+    The old log-probabilities are recomputed where the window was acted by ``policy_version``, or recorded
+    none; otherwise the recorded ones count: those of an older policy cannot be recomputed any more.
+
+    Args:
+        experience: the window.
+        networks: of the learner, before the update.
+        params: hyperparameters ``gamma`` and ``gae_lambda``.
+        policy_version: of the networks.
+        n_actions: outputs of the actor, None where that is unknown.
+        obs_normalizer: scales observations; it is only read.
+        reward_normalizer: takes in the rewards, then scales them.
+
+    Raises:
+        Unsuitable: actions that the actor cannot have chosen.
+    """
+    shape, rows = experience.rewards.shape, experience.valid.reshape(-1)
+    observations = _scaled(experience.observations, obs_normalizer).reshape(
+        -1, *experience.observations.shape[2:]
+    )
+    actions = _discrete(experience.actions.reshape(len(rows), -1)[rows], n_actions)
+    # Rows that are no transitions may hold anything; zero is as good as any value for them.
+    values = np.where(rows, networks.values(observations), 0.0)
+    after = networks.values(_scaled(experience.after, obs_normalizer))
+    rewards = experience.rewards
+    if reward_normalizer is not None:
+        reward_normalizer.update(rewards, experience.dones, experience.valid)
+        rewards = reward_normalizer.normalize(rewards)
+    advantages, returns = experience.advantages(
+        values.reshape(shape), after, rewards, params["gamma"], params["gae_lambda"]
+    )
+    observations = observations[rows]
+    recorded = experience.log_probs
+    own = recorded is None or experience.policy_version == policy_version
+    if own or recorded is None:
+        log_probs = networks.log_probs(observations, actions)
+    else:
+        log_probs = recorded.reshape(-1)[rows].astype(np.float32)
+    return Batch(
+        observations=observations,
+        actions=actions,
+        log_probs=log_probs,
+        advantages=advantages.reshape(-1)[rows].astype(np.float32),
+        returns=returns.reshape(-1)[rows].astype(np.float32),
+        values=values[rows].astype(np.float32),
+        on_policy=own,
+    )
+
+
+def _scaled(observations: Array, normalizer: ObsNormalizer | None) -> npt.NDArray[np.float32]:
+    return np.asarray(observations, np.float32) if normalizer is None else normalizer.normalize(observations)
+
+
+def _discrete(actions: Array, n_actions: int | None) -> npt.NDArray[np.int64]:
+    if actions.shape[1] != 1:
+        raise Unsuitable(
+            f"found actions of {actions.shape[1]} numbers in the window, expected one: this agent is for discrete "
+            "actions"
+        )
+    chosen = actions[:, 0].astype(np.int64)
+    low, high = int(chosen.min()), int(chosen.max())
+    if low < 0 or (n_actions is not None and high >= n_actions):
+        outputs = "" if n_actions is None else f", but the actor has {n_actions} outputs (0 to {n_actions - 1})"
+        raise Unsuitable(
+            f"found actions from {low} to {high} in the window{outputs}; the actor needs one output for each "
+            "action, counted from 0"
+        )
+    return chosen

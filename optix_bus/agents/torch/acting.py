@@ -1,0 +1,128 @@
+"""Acting from a live module: in NumPy where the network is known, in PyTorch where it is not."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+import xxhash
+from torch import nn
+
+from optix_bus.agents.acting.categorical import CategoricalPolicy
+from optix_bus.agents.acting.load import FORMAT, load_policy
+from optix_bus.agents.torch.arrays import module_arrays
+from optix_bus.agents.torch.networks import describe
+from optix_bus.rl import ObsNormalizer
+from optix_bus.types import NamedArrays
+
+Array = np.ndarray[Any, Any]
+
+
+class TorchForward:
+    """Logits ``[B, n_actions]`` from a module that NumPy cannot run."""
+
+    def __init__(self, actor: nn.Module, normalizer: ObsNormalizer | None, device: torch.device) -> None:
+        self._actor = actor
+        self._normalizer = normalizer
+        self._device = device
+
+    def __call__(self, observations: Array) -> tuple[Array, int]:
+        """Logits, a fresh array, and their number of rows."""
+        scaled = observations if self._normalizer is None else self._normalizer.normalize(observations)
+        x = torch.from_numpy(np.array(scaled, np.float32)).to(self._device)
+        training = self._actor.training
+        self._actor.eval()
+        with torch.no_grad():
+            logits = self._actor(x).float().cpu().numpy().copy()
+        self._actor.train(training)
+        return logits, len(logits)
+
+
+class LiveActing:
+    """The acting policy of an agent, always with its present weights, also after a user has changed them.
+
+    Args:
+        actor: maps observations to logits.
+        normalizer: of observations.
+        device: where the actor lives.
+        rng: the acting stream.
+    """
+
+    def __init__(
+        self, actor: nn.Module, normalizer: ObsNormalizer | None, device: torch.device, rng: np.random.Generator
+    ) -> None:
+        self._actor = actor
+        self._normalizer = normalizer
+        self._device = device
+        self._rng = rng
+        self._layers = describe(actor, "actor")
+        self._parameters = list(actor.parameters())
+        self._policy: CategoricalPolicy | None = None
+        self._seen: tuple[Any, ...] = ()
+        self._views: list[Array] = []
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What `optix_bus.agents.acting.load_policy` needs to know beside the arrays."""
+        if self._layers is None:
+            return {"format": FORMAT, "kind": "agent", "head": "categorical"}
+        normalizer = None
+        if self._normalizer is not None:
+            names = {key: f"obs_normalizer.{key}" for key in ("mean", "var")}
+            normalizer = {**names, "clip": self._normalizer.clip}
+        layers = self._layers
+        return {"format": FORMAT, "kind": "mlp", "head": "categorical", "layers": layers, "normalizer": normalizer}
+
+    def policy(self) -> CategoricalPolicy:
+        """The policy of this moment; keep it no longer than one call."""
+        if self._policy is None or self._seen != self._mark():
+            self.forget()
+            self._policy = self.snapshot(share_module=True)
+            self._seen = self._mark()
+        return self._policy
+
+    def snapshot(self, share_module: bool = False) -> CategoricalPolicy:
+        """A policy with copies of the weights; it draws from the agent's acting stream until it is reseeded."""
+        if self._layers is None:
+            actor = self._actor if share_module else copy.deepcopy(self._actor)
+            normalizer = self._normalizer if share_module else copy.deepcopy(self._normalizer)
+            return CategoricalPolicy(TorchForward(actor, normalizer, self._device), self._rng)
+        arrays = module_arrays("actor", self._actor)
+        if self._normalizer is not None:
+            arrays.update({f"obs_normalizer.{key}": array for key, array in self._normalizer.state().items()})
+        return load_policy(NamedArrays(arrays, {"policy": self.description}), self._rng)
+
+    def reseed(self, rng: np.random.Generator) -> None:
+        """Act with this stream from now on."""
+        self._rng = rng
+        if self._policy is not None:
+            self._policy.reseed(rng)
+
+    def moved(self, device: torch.device) -> None:
+        """The actor lives on another device now."""
+        self._device = device
+        self.forget()
+
+    def forget(self) -> None:
+        """Copy the weights again before the next action."""
+        self._policy = None
+        self._views = []
+
+    def _mark(self) -> tuple[Any, ...]:
+        """Something that differs whenever weights or statistics do.
+
+        On the CPU the weights themselves are hashed, 2 µs for 2x64: version counters miss changes through
+        ``parameter.data``. Elsewhere the counters have to do.
+        """
+        statistics = 0.0 if self._normalizer is None else self._normalizer.count
+        if self._layers is None:
+            return (statistics,)
+        places = tuple(p.data_ptr() for p in self._parameters)
+        if self._device.type != "cpu":
+            return (statistics, places, tuple(p._version for p in self._parameters))
+        if not self._views or self._seen[1:2] != (places,):
+            self._views = [p.detach().numpy() for p in self._parameters]
+        digests = tuple(xxhash.xxh3_64_intdigest(np.ascontiguousarray(view)) for view in self._views)
+        return (statistics, places, digests)

@@ -1,0 +1,145 @@
+"""Building small networks, and describing those that NumPy can run as well."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from optix_bus.errors import Unsuitable
+from optix_bus.types import SpaceSpec
+
+_PLAIN: dict[type[nn.Module], str] = {
+    nn.Tanh: "tanh",
+    nn.ReLU: "relu",
+    nn.Sigmoid: "sigmoid",
+    nn.SiLU: "silu",
+    nn.Identity: "identity",
+}
+
+
+class OneHot(nn.Module):
+    """Discrete observations ``[B]`` as rows of the unit matrix, ``[B, n]``."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.n = n
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Numbers 0..n-1 of any dtype and shape ``[B]`` or ``[B, 1]``."""
+        flat = observations.reshape(len(observations)).long()
+        return nn.functional.one_hot(flat, self.n).to(torch.get_default_dtype())
+
+
+def build_mlp(
+    inputs: int,
+    hidden_sizes: Sequence[int],
+    outputs: int,
+    *,
+    output_gain: float,
+    generator: torch.Generator,
+    one_hot: bool = False,
+) -> nn.Sequential:
+    """A tanh network with orthogonal weights (gain sqrt 2, the last layer ``output_gain``), zero biases.
+
+    Andrychowicz et al. 2021, https://arxiv.org/abs/2006.05990, section 3.2: a small last layer of the policy
+    matters, the rest less.
+    """
+    layers: list[nn.Module] = [OneHot(inputs)] if one_hot else []
+    sizes = [inputs, *hidden_sizes, outputs]
+    for number, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        last = number == len(sizes) - 2
+        # Without its own initialisation: that would draw from the global generator.
+        linear = nn.utils.skip_init(nn.Linear, fan_in, fan_out)
+        nn.init.orthogonal_(linear.weight, output_gain if last else math.sqrt(2.0), generator=generator)
+        nn.init.zeros_(linear.bias)
+        layers.append(linear)
+        if not last:
+            layers.append(nn.Tanh())
+    return nn.Sequential(*layers)
+
+
+def output_size(module: nn.Module) -> int | None:
+    """Numbers that a feed-forward network puts out; None where it is no network that `describe` knows."""
+    if describe(module, "") is None:
+        return None
+    return [layer for layer in module.modules() if isinstance(layer, nn.Linear)][-1].out_features
+
+
+def check_networks(actor: nn.Module, critic: nn.Module, spaces: SpaceSpec) -> None:
+    """Raise `Unsuitable` unless actor and critic take the observations and give the outputs they should."""
+    wanted = {"actor": (actor, spaces.action.n), "critic": (critic, 1)}
+    device = next(actor.parameters()).device
+    example = torch.zeros((2, *spaces.observation.shape), device=device)
+    for name, (module, size) in wanted.items():
+        try:
+            with torch.no_grad():
+                found = list(module(example).shape)
+        except (RuntimeError, ValueError, IndexError) as error:
+            reason = str(error).splitlines()[0]
+            raise Unsuitable(
+                f"the {name} does not take observations of {spaces.environment}, shape "
+                f"{list(spaces.observation.shape)}: {reason}"
+            ) from error
+        if found != [2, size]:
+            raise Unsuitable(
+                f"the {name} gives {found} for 2 observations of {spaces.environment}, expected [2, {size}]"
+            )
+
+
+def describe(module: nn.Module, prefix: str) -> list[dict[str, Any]] | None:
+    """The layers of a feed-forward network for `optix_bus.agents.acting`, or None where it is something else.
+
+    Only exact layer types without hooks and with float32 weights count: a subclass may compute anything.
+
+    Args:
+        module: a layer or a (nested) ``nn.Sequential`` of layers.
+        prefix: of its parameters' names, e.g. ``actor``.
+    """
+    layers: list[dict[str, Any]] = []
+    if not _collect(module, prefix, layers):
+        return None
+    fronts = [number for number, layer in enumerate(layers) if layer["op"] in ("one_hot", "flatten")]
+    linears = [layer for layer in layers if layer["op"] == "linear"]
+    first_linear = next((n for n, layer in enumerate(layers) if layer["op"] == "linear"), -1)
+    in_front = all(number < first_linear for number in fronts) and first_linear == len(fronts)
+    return layers if linears and in_front and len(fronts) <= 1 else None
+
+
+def _collect(module: nn.Module, prefix: str, layers: list[dict[str, Any]]) -> bool:
+    if module._forward_hooks or module._forward_pre_hooks:
+        return False
+    kind = type(module)
+    if kind is nn.Sequential:
+        return all(_collect(child, f"{prefix}.{name}", layers) for name, child in module.named_children())
+    layer = _layer(module, prefix)
+    if layer is None:
+        return False
+    layers.append(layer)
+    return True
+
+
+def _layer(module: nn.Module, prefix: str) -> dict[str, Any] | None:
+    kind = type(module)
+    if kind is nn.Linear:
+        assert isinstance(module, nn.Linear)
+        if module.weight.dtype is not torch.float32 or hasattr(module, "parametrizations"):
+            return None
+        bias = None if module.bias is None else f"{prefix}.bias"
+        return {"op": "linear", "weight": f"{prefix}.weight", "bias": bias}
+    if kind in _PLAIN:
+        return {"op": _PLAIN[kind]}
+    if isinstance(module, OneHot):
+        return {"op": "one_hot", "n": module.n}
+    if kind is nn.Flatten and module.start_dim == 1 and module.end_dim == -1:
+        return {"op": "flatten"}
+    if kind is nn.ELU:
+        return {"op": "elu", "parameter": float(module.alpha)}  # type: ignore[arg-type]
+    if kind is nn.LeakyReLU:
+        return {"op": "leaky_relu", "parameter": float(module.negative_slope)}  # type: ignore[arg-type]
+    if kind is nn.GELU:
+        return {"op": "gelu_tanh" if module.approximate == "tanh" else "gelu"}
+    return None

@@ -1,0 +1,109 @@
+"""Everything that learning changes in an agent, as named arrays and back: all of it or nothing."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from optix_bus.agents.torch.arrays import (
+    check_module,
+    load_module,
+    load_optimizer,
+    module_arrays,
+    optimizer_arrays,
+)
+from optix_bus.errors import CheckpointError
+
+Array = np.ndarray[Any, Any]
+
+
+class Statistics(Protocol):
+    """A normaliser, as far as saving goes."""
+
+    def state(self) -> dict[str, Array]: ...
+
+    def load_state(self, state: Mapping[str, Array]) -> None: ...
+
+
+@dataclass(frozen=True)
+class TrainedParts:
+    """Modules, one optimizer and normalisers under the names that their arrays carry.
+
+    Attributes:
+        modules: e.g. ``{"actor": ..., "critic": ...}``.
+        optimizer: over their parameters.
+        statistics: normalisers by name.
+    """
+
+    modules: Mapping[str, nn.Module]
+    optimizer: torch.optim.Optimizer
+    statistics: Mapping[str, Statistics] = field(default_factory=dict)
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """Beginnings of the names of all arrays but the optimizer's."""
+        return tuple(f"{name}." for name in (*self.modules, *self.statistics))
+
+    def arrays(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Copies of all arrays, and the JSON-able description of the optimizer."""
+        arrays: dict[str, Array] = {}
+        for name, module in self.modules.items():
+            arrays.update(module_arrays(name, module))
+        for name, statistics in self.statistics.items():
+            arrays.update({f"{name}.{key}": array for key, array in statistics.state().items()})
+        moments, description = optimizer_arrays(self.optimizer)
+        return {**arrays, **moments}, description
+
+    def load(self, arrays: Mapping[str, Array], optimizer: Mapping[str, Any] | None) -> None:
+        """Put arrays into force; without an optimizer description its moments start anew.
+
+        Raises:
+            CheckpointError: something is missing or has another shape; nothing has changed then.
+        """
+        for name, module in self.modules.items():
+            check_module(name, module, arrays)
+        # The optimizer and the normalisers check themselves while loading, so they can fail half way.
+        undo: list[Callable[[], None]] = []
+        try:
+            undo.append(self._optimizer_undo())
+            if optimizer is None:
+                self.optimizer.state.clear()
+            else:
+                load_optimizer(self.optimizer, arrays, optimizer)
+            for name, statistics in self.statistics.items():
+                before = statistics.state()
+                undo.append(lambda s=statistics, b=before: s.load_state(b))  # type: ignore[misc]
+                statistics.load_state(_under(arrays, f"{name}."))
+        except (CheckpointError, KeyError, ValueError) as error:
+            for action in undo:
+                action()
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(f"the saved weights do not fit this agent: {error}") from error
+        for name, module in self.modules.items():
+            load_module(name, module, arrays)
+
+    def perturb(self, noise_scale: float, rng: np.random.Generator) -> None:
+        """Multiply every parameter by ``1 + noise_scale * N(0, 1)``."""
+        with torch.no_grad():
+            for module in self.modules.values():
+                for parameter in module.parameters():
+                    noise = rng.standard_normal(tuple(parameter.shape)) * noise_scale + 1.0
+                    parameter.mul_(torch.as_tensor(noise, dtype=parameter.dtype, device=parameter.device))
+
+    def _optimizer_undo(self) -> Callable[[], None]:
+        before = copy.deepcopy(self.optimizer.state_dict())
+        return lambda: self.optimizer.load_state_dict(before)
+
+
+def _under(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    found = {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
+    if not found:
+        raise CheckpointError(f"the saved weights lack {prefix}*; they were saved by an agent without it")
+    return found
