@@ -1,0 +1,19 @@
+"""Where experience comes from: environments stepped under a policy, in windows or in complete episodes."""
+
+from __future__ import annotations
+
+from optix_bus.pipelines.batch import BatchPipeline
+from optix_bus.pipelines.environments import build_environment
+from optix_bus.pipelines.factory import make_pipeline
+from optix_bus.pipelines.settings import PipelineSettings
+from optix_bus.pipelines.stepping import SteppingPipeline
+from optix_bus.pipelines.vector import VectorBatchPipeline
+
+__all__ = [
+    "BatchPipeline",
+    "PipelineSettings",
+    "SteppingPipeline",
+    "VectorBatchPipeline",
+    "build_environment",
+    "make_pipeline",
+]

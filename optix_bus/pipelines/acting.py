@@ -1,0 +1,105 @@
+"""One way to act, whatever the agent offers: a batch at once, or row by row through `act`."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from optix_bus.errors import ConfigurationError
+from optix_bus.interfaces import Acting
+
+Array = np.ndarray[Any, Any]
+
+
+class Actor:
+    """The acting half of an agent as pipelines use it.
+
+    An agent with ``act_batch`` answers for all environments at once. Otherwise, or where a subclass has
+    changed ``act`` alone, ``act`` is asked row by row. Optional hooks are used where they exist: ``reseed``,
+    ``episode_start(mask)`` and ``evaluation_mode()``, a context manager.
+
+    Raises:
+        ConfigurationError: the agent can do neither.
+    """
+
+    def __init__(self, agent: Any) -> None:
+        self._agent = agent
+        self.by_rows = _acts_by_rows(agent)
+        self._episode_start = getattr(agent, "episode_start", None)
+        self._takes_deterministic = not self.by_rows and _accepts(agent.act_batch, "deterministic")
+
+    def act(self, observations: Array, deterministic: bool) -> Acting:
+        """Act for ``[B, *obs_shape]``."""
+        if self.by_rows:
+            # A copy, because agents may keep or change what they are given.
+            return Acting(_stack([self._agent.act(row.copy()) for row in observations]))
+        if self._takes_deterministic:
+            answer = self._agent.act_batch(observations, deterministic=deterministic)
+        else:
+            answer = self._agent.act_batch(observations)
+        return answer if isinstance(answer, Acting) else Acting(np.asarray(answer))
+
+    @property
+    def follows_starts(self) -> bool:
+        """Whether the agent wants to hear where episodes begin."""
+        return self._episode_start is not None
+
+    def episode_start(self, mask: Array) -> None:
+        """Say in which of the ``[B]`` environments an episode begins with the next observation."""
+        if self._episode_start is not None:
+            self._episode_start(mask)
+
+    def reseed(self, rng: np.random.Generator) -> None:
+        """Draw the randomness of acting from this generator, where the agent allows it."""
+        if hasattr(self._agent, "reseed"):
+            self._agent.reseed(rng)
+
+    def can_be_deterministic(self) -> bool:
+        """Whether the agent can be asked for its best action instead of a drawn one."""
+        return self._takes_deterministic or hasattr(self._agent, "evaluation_mode")
+
+    @contextlib.contextmanager
+    def evaluating(self, deterministic: bool) -> Iterator[None]:
+        """Inside, a ``deterministic`` agent is in its own evaluation mode, where it has one."""
+        if deterministic and hasattr(self._agent, "evaluation_mode"):
+            with self._agent.evaluation_mode():
+                yield
+        else:
+            yield
+
+
+def _acts_by_rows(agent: Any) -> bool:
+    if not callable(getattr(agent, "act_batch", None)):
+        if not callable(getattr(agent, "act", None)):
+            raise ConfigurationError(
+                f"{type(agent).__name__} cannot act: expected an agent with act(observation) or "
+                "act_batch(observations)"
+            )
+        return True
+    return _depth(type(agent), "act") < _depth(type(agent), "act_batch")
+
+
+def _depth(cls: type, name: str) -> int:
+    """How far up the method is defined: 0 in the class itself."""
+    owners = [position for position, base in enumerate(cls.__mro__) if name in vars(base)]
+    return owners[0] if owners else len(cls.__mro__)
+
+
+def _accepts(method: Any, keyword: str) -> bool:
+    try:
+        parameters = inspect.signature(method).parameters
+    except (TypeError, ValueError):
+        return False
+    return keyword in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _stack(actions: list[Any]) -> Array:
+    try:
+        return np.asarray([np.asarray(action) for action in actions])
+    except ValueError as error:
+        shapes = sorted({np.shape(action) for action in actions})
+        raise ConfigurationError(f"act gave actions of different shapes: {shapes}") from error
