@@ -21,11 +21,12 @@ from optix_bus.agents.ppo_batch import make_batch
 from optix_bus.agents.storage import mean_arrays, read_state, save_state
 from optix_bus.agents.torch.acting import LiveActing
 from optix_bus.agents.torch.device import resolve_device
+from optix_bus.agents.torch.fast_ppo import FastPPO, why_not_fast
 from optix_bus.agents.torch.networks import check_networks, describe, output_size
 from optix_bus.agents.torch.parts import TrainedParts
 from optix_bus.agents.torch.ppo_update import AutogradPPO
 from optix_bus.agents.tunable import changed, complete
-from optix_bus.errors import CheckpointError, LearningFailure
+from optix_bus.errors import CheckpointError, LearningFailure, Unsuitable
 from optix_bus.interfaces import Acting, BaseAgent
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
 from optix_bus.types import EpisodeData, HyperparamSet, NamedArrays, SpaceSpec
@@ -47,6 +48,8 @@ class TorchPPOAgent(BaseAgent):
         reward_normalizer: scales rewards before advantages are computed.
         obs_normalizer: scales observations. It learns from each window after the networks did, so that a
             window is acted and learnt with the same statistics.
+        fast: compute the update by hand in NumPy, several times faster than automatic differentiation and
+            the same to rounding: ``auto`` where networks and optimizer allow it, True insists, False never.
         seed: of acting, shuffling and perturbing; None takes it from torch's generator, so that
             ``torch.manual_seed`` covers it.
         spaces: checked against the networks when given.
@@ -66,6 +69,7 @@ class TorchPPOAgent(BaseAgent):
         reward_normalizer: RewardNormalizer | None = None,
         obs_normalizer: ObsNormalizer | None = None,
         *,
+        fast: bool | Literal["auto"] = "auto",
         seed: int | None = None,
         spaces: SpaceSpec | None = None,
     ) -> None:
@@ -88,7 +92,9 @@ class TorchPPOAgent(BaseAgent):
         self._learning_rng, acting_rng = _streams(np.random.default_rng(seed))
         self._acting = LiveActing(self._actor, obs_normalizer, self._device, acting_rng)
         self._deterministic = False
-        self._update: PPOUpdate = AutogradPPO(self._actor, self._critic, optimizer, self._device)
+        self._fast = fast
+        if fast is True:
+            self._way_to_update()
 
     @property
     def _parts(self) -> TrainedParts:
@@ -146,16 +152,17 @@ class TorchPPOAgent(BaseAgent):
         """
         experience = read_experience(episode_data)
         rewards_seen = None if self._reward_normalizer is None else self._reward_normalizer.state()
+        way = self._way_to_update()
         batch = make_batch(
             experience,
-            self._update,
+            way,
             self._hyperparams.params,
             policy_version=self.policy_version,
             n_actions=output_size(self._actor),
             obs_normalizer=self._obs_normalizer,
             reward_normalizer=self._reward_normalizer,
         )
-        report = self._update.update(batch, self._hyperparams.params, self._learning_rng)
+        report = way.update(batch, self._hyperparams.params, self._learning_rng)
         if not all(math.isfinite(value) for value in report.values()):
             if self._reward_normalizer is not None and rewards_seen is not None:
                 self._reward_normalizer.load_state(rewards_seen)
@@ -243,6 +250,16 @@ class TorchPPOAgent(BaseAgent):
         self._acting.moved(self._device)
         gc.collect()
         torch.cuda.empty_cache()
+
+    def _way_to_update(self) -> PPOUpdate:
+        # Asked for each window: users freeze layers, change the optimizer or replace networks in between.
+        reason = "fast=False" if self._fast is False else ""
+        reason = reason or why_not_fast(self._actor, self._critic, self._optimizer, self._device)
+        if not reason:
+            return FastPPO(self._actor, self._critic, self._optimizer)
+        if self._fast is True:
+            raise Unsuitable(f"fast=True, but the update cannot be computed by hand: {reason}; try fast='auto'")
+        return AutogradPPO(self._actor, self._critic, self._optimizer, self._device)
 
     def _weights_changed(self, version: int) -> None:
         self._acting.forget()
