@@ -128,7 +128,8 @@ def _finals(ended: list[int], infos: Info) -> tuple[dict[int, Any], Info]:
     if last is None:
         raise ConfigurationError(
             "found a vector environment with autoreset SAME_STEP that gives no infos['final_obs'], only "
-            f"{sorted(infos)}: without it the value of a truncated step is unknown; use AutoresetMode.NEXT_STEP or DISABLED"
+            f"{sorted(infos)}: without it the value of a truncated step is unknown; "
+            "use AutoresetMode.NEXT_STEP or DISABLED"
         )
     rest = {key: value for key, value in infos.items() if key not in ("final_obs", "_final_obs")}
     return {row: np.array(last[row]) for row in ended}, rest
