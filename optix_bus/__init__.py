@@ -1,1 +1,52 @@
-"""optix-bus: a training loop that knows when to stop, as a flow of messages."""
+"""optix-bus: a training loop that knows when to stop, as a flow of messages.
+
+Every public name lives here and is loaded when it is first used: importing the package loads no framework
+and opens no socket.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "AgentContract": "optix_bus.testing",
+    "BackoffScheduler": "optix_bus.loop.scheduler",
+    "BaseAgent": "optix_bus.interfaces",
+    "BaseEvaluator": "optix_bus.interfaces",
+    "BaseOptimizer": "optix_bus.interfaces",
+    "BasePipeline": "optix_bus.interfaces",
+    "BatchPipeline": "optix_bus.pipelines",
+    "CheckpointRegistry": "optix_bus.checkpoints",
+    "EpisodeData": "optix_bus.types",
+    "EvalMetrics": "optix_bus.types",
+    "HyperparamSet": "optix_bus.types",
+    "LoopCallback": "optix_bus.interfaces",
+    "LoopController": "optix_bus.runtime.controller",
+    "LoopState": "optix_bus.types",
+    "ObsNormalizer": "optix_bus.rl",
+    "PipelineContract": "optix_bus.testing",
+    "PolicySnapshot": "optix_bus.types",
+    "RLOptimizer": "optix_bus.optimizer",
+    "RewardNormalizer": "optix_bus.rl",
+    "RunningMeanStd": "optix_bus.rl",
+    "SPSAOptimizer": "optix_bus.optimizers",
+    "TorchEvaluator": "optix_bus.evaluators",
+    "TorchPPOAgent": "optix_bus.agents",
+    "VectorBatchPipeline": "optix_bus.pipelines",
+    "compute_gae": "optix_bus.rl",
+    "make_agent": "optix_bus.agents",
+    "make_minibatches": "optix_bus.rl",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

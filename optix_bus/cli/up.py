@@ -1,0 +1,124 @@
+"""``optix-bus up``: start a topology and see it through."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from optix_bus.cli.command import command, say
+
+if TYPE_CHECKING:
+    from optix_bus.runtime.supervisor import Outcome
+
+
+@command(
+    "up",
+    example="""optix-bus up topology.yaml
+               optix-bus up topology.yaml --seed 3 --set agent.hyperparameters.learning_rate=1e-3
+               optix-bus up topology.yaml -d --run-dir runs/tonight && optix-bus logs runs/tonight -f""",
+)
+@click.argument("path", default="topology.yaml")
+@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Change one value; repeatable.")
+@click.option("--seed", type=int, default=None, help="Seed of every random stream of the run.")
+@click.option("--run-dir", type=click.Path(path_type=Path), help="Folder of the run [runs/NAME-DATE].")
+@click.option("--quiet", "-q", is_flag=True, help="Print the report only.")
+@click.option("--detach", "-d", is_flag=True, help="Go on in the background; see ps, logs and down.")
+@click.option("--inline", is_flag=True, help="Run all nodes in this process: for debuggers and for Windows.")
+@click.pass_context
+def up(
+    ctx: click.Context,
+    path: str,
+    overrides: tuple[str, ...],
+    seed: int | None,
+    run_dir: Path | None,
+    quiet: bool,
+    detach: bool,
+    inline: bool,
+) -> None:
+    """Run the topology PATH until its loop has decided that training is done.
+
+    Ctrl-C stops the loop and restores the best policy; a second one ends everything at once. Exit code 0
+    when the loop ended by itself, 130 after an interrupt, 3 when a node died: its cause is the last line.
+    """
+    from optix_bus.cli.views import choose_view
+    from optix_bus.runtime.run_directory import RunDirectory
+    from optix_bus.runtime.supervisor import Supervisor, default_run_directory, require_posix
+    from optix_bus.runtime.topology import load_topology
+
+    as_json = bool(ctx.meta.get("optix_bus.json"))
+    if seed is not None:
+        overrides = (*overrides, f"seed={seed}")
+    topology = load_topology(path, overrides)
+    folder = run_dir if run_dir is not None else default_run_directory(topology)
+    if detach:
+        _detach(path, overrides, folder, as_json)
+        return
+    if not inline:
+        require_posix()
+    run = RunDirectory.create(folder)
+    view = choose_view(f"{topology.name}  seed {topology.seed}  {folder}", quiet=quiet, as_json=as_json)
+    try:
+        if inline:
+            from optix_bus.runtime.inline_run import run_inline
+
+            outcome = run_inline(topology, run, view)
+        else:
+            outcome = Supervisor(topology, run, view).run()
+    finally:
+        view.close()
+    _report(outcome, run, as_json)
+    ctx.exit(outcome.exit_code)
+
+
+def _report(outcome: Outcome, run: object, as_json: bool) -> None:
+    from optix_bus.runtime.report import report_lines
+    from optix_bus.runtime.run_directory import RunDirectory
+
+    assert isinstance(run, RunDirectory)
+    if outcome.finished is not None:
+        if not as_json:
+            click.echo("\n".join(report_lines(outcome.finished)))
+            click.echo(f"  best policy: optix-bus checkpoint evaluate {run.root} --episodes 100")
+        return
+    if outcome.log_lines:
+        click.echo(f"last lines of {run.logs / (outcome.lost + '.log')}:", err=True)
+        for line in outcome.log_lines:
+            click.echo(f"  | {line}", err=True)
+    if as_json:
+        say({"ok": False, "error": outcome.reason, "exit_code": outcome.exit_code}, "")
+    click.echo(f"error: {outcome.reason}", err=True)
+
+
+def _detach(path: str, overrides: tuple[str, ...], folder: Path, as_json: bool) -> None:
+    """Start `up` again in a session of its own and wait until it runs or has failed."""
+    from optix_bus.errors import NodeFailure
+    from optix_bus.runtime.run_directory import RunDirectory
+
+    run = RunDirectory(folder)
+    run.logs.mkdir(parents=True, exist_ok=True)
+    log = run.logs / "supervisor.log"
+    arguments = [sys.executable, "-m", "optix_bus.cli", "up", path, "--run-dir", str(folder)]
+    for override in overrides:
+        arguments += ["--set", override]
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    while True:
+        if run.record.exists() and run.read().state in ("running", "finished"):
+            break
+        if process.poll() is not None:
+            lines = log.read_text(errors="replace").strip().splitlines()
+            raise NodeFailure(f"the run did not start: {lines[-1] if lines else 'it said nothing'} (see {log})")
+        time.sleep(0.05)
+    record = run.read()
+    say(
+        {"run": str(folder), "pid": process.pid, "run_id": record.run_id},
+        f"{record.run_id} runs in the background (pid {process.pid})\n"
+        f"  optix-bus ps {folder}\n  optix-bus logs {folder} -f\n  optix-bus down {folder}",
+    )

@@ -1,0 +1,81 @@
+"""A topology in this process: the same nodes and the same events as in processes, without sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+
+from optix_bus.bus.blobs import MemoryBlobStore
+from optix_bus.errors import OptixError
+from optix_bus.messages import RunFinished, RunStarted
+from optix_bus.runtime.fold import Envelope
+from optix_bus.runtime.inline import InlineRunner, Listener
+from optix_bus.runtime.planning import make_plan
+from optix_bus.runtime.progress import Progress, View
+from optix_bus.runtime.run_directory import RunDirectory
+from optix_bus.runtime.site import build_nodes
+from optix_bus.runtime.supervisor import Outcome, fingerprint
+from optix_bus.runtime.topology import Topology
+
+
+def run_inline(
+    topology: Topology, run: RunDirectory, view: View, listener: Listener | None = None
+) -> Outcome:
+    """Run a topology in this thread; ``listener`` is called with every event in order."""
+    run_id = f"{topology.name}-{time.strftime('%Y%m%d-%H%M%S')}-inline"
+    plan = make_plan(topology, run_id=run_id, run_directory=run.root.resolve())
+    run.topology.write_text(topology.dump(), encoding="utf-8")
+    plan.write(run.root / "plan.json")
+    progress = Progress()
+
+    def listen(envelope: Envelope) -> None:
+        if listener is not None:
+            listener(envelope)
+        progress.fold(envelope.event)
+        view.event(envelope.event, progress)
+        view.tick(progress, {})
+
+    with _one_thread():
+        nodes = build_nodes(plan)
+        stores = MemoryBlobStore()
+        runner = InlineRunner(
+            nodes,
+            seed=plan.seed,
+            stores=lambda _name: stores,
+            listener=listen,
+            started=RunStarted(
+                run_id=run_id,
+                seed=plan.seed,
+                topology_digest=plan.digest,
+                nodes=tuple(nodes),
+                fingerprint=fingerprint(),
+            ),
+        )
+        try:
+            finished: RunFinished = runner.run()
+        except OptixError as error:
+            return Outcome(error.exit_code, str(error), None)
+    decided = finished.reason in ("converged", "target_score", "max_episodes")
+    return Outcome(0 if decided else 130, finished.reason, finished)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Framework threads as in a node process: sums in another order are other numbers."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch is not None else None
+    if torch is None:
+        with contextlib.suppress(ImportError):
+            import importlib
+
+            torch = importlib.import_module("torch")
+            before = torch.get_num_threads()
+    if torch is not None:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if torch is not None and before is not None:
+            torch.set_num_threads(before)

@@ -1,0 +1,376 @@
+"""Runs a topology on this machine: starts its processes, watches them, ends them, and says why.
+
+The supervisor is a node of its own on the bus. It speaks only roots: who is ready, who is lost, that the run
+starts, that somebody asked it to stop. Everything it learns about the run it learns as events.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import msgspec
+
+from optix_bus.bus.codec import Codec
+from optix_bus.bus.link import Link
+from optix_bus.errors import BusError, ConfigurationError, NodeFailure
+from optix_bus.messages import (
+    VOCABULARY,
+    Event,
+    NodeLost,
+    NodeReady,
+    RunFinished,
+    RunStarted,
+    StopRequested,
+)
+from optix_bus.runtime.children import Child, explain_exit
+from optix_bus.runtime.endpoints import HUB, SUPERVISOR, endpoints_in
+from optix_bus.runtime.plan import RunPlan
+from optix_bus.runtime.planning import make_plan
+from optix_bus.runtime.progress import Progress, View
+from optix_bus.runtime.run_directory import (
+    ProcessRecord,
+    RunDirectory,
+    RunRecord,
+    creation_time,
+    private_directory,
+    remove_outside,
+    shared_directory,
+)
+from optix_bus.runtime.topology import Topology
+
+_POLL_SECONDS = 0.05
+
+
+@dataclass
+class _Watched:
+    """A process and what is known of it."""
+
+    child: Child
+    record: ProcessRecord
+    started: float
+    heard: float = 0.0  # monotonic time of its last heartbeat; 0 before the first
+    handling_since: float = 0.0
+    handling: str = ""
+
+
+@dataclass
+class Outcome:
+    """How a run ended: the exit code of `up`, and what stands behind it."""
+
+    exit_code: int
+    reason: str
+    finished: RunFinished | None
+    lost: str = ""
+    log_lines: list[str] = field(default_factory=list)
+
+
+class Supervisor:
+    """One run from start to end.
+
+    Args:
+        topology: checked.
+        run: an empty run directory.
+        view: what a person sees.
+    """
+
+    def __init__(self, topology: Topology, run: RunDirectory, view: View) -> None:
+        self._topology = topology
+        self._run = run
+        self._view = view
+        self._watched: dict[str, _Watched] = {}
+        self._stops = 0
+        self._roots = 0
+        self._progress = Progress()
+        self._codec = Codec(VOCABULARY)
+        self._link: Link | None = None
+
+    def run(self) -> Outcome:
+        """Run to the end. Whatever happens, no process, socket or shared memory of the run is left."""
+        run_id = f"{self._topology.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+        sockets = private_directory()
+        shared = shared_directory(self._run)
+        plan = make_plan(
+            self._topology,
+            run_id=run_id,
+            run_directory=self._run.root.resolve(),
+            sockets=str(sockets),
+            shared_memory=str(shared),
+        )
+        me = ProcessRecord(SUPERVISOR, os.getpid(), creation_time(os.getpid()), "ready")
+        self._record = RunRecord(
+            run_id=run_id,
+            name=plan.name,
+            state="starting",
+            supervisor=me,
+            seed=plan.seed,
+            sockets=str(sockets),
+            shared_memory=str(shared),
+            topology=str(self._topology.path),
+            started=time.time(),
+        )
+        outcome = Outcome(1, "ended before it began", None)
+        with self._signals():
+            try:
+                self._run.topology.write_text(self._topology.dump(), encoding="utf-8")
+                plan.write(self._run.root / "plan.json")
+                self._save("starting")
+                outcome = self._supervise(plan)
+            except NodeFailure as error:
+                outcome = self._explain(error)
+            except BusError as error:
+                outcome = self._explain(NodeFailure(f"the bus failed: {error}"))
+            finally:
+                self._end_all()
+                remove_outside(self._record)
+                self._record.exit_code, self._record.reason = outcome.exit_code, outcome.reason
+                self._save("finished" if outcome.exit_code == 0 else "failed")
+                self._write_report(outcome)
+        return outcome
+
+    def _supervise(self, plan: RunPlan) -> Outcome:
+        self._view.phase(f"run {plan.run_id} in {self._run.root}")
+        self._start(HUB, ["-m", "optix_bus.runtime.hub_process", str(self._run.root)], [HUB])
+        with contextlib.closing(self._connect(plan)) as link:
+            self._link = link
+            for process in plan.processes:
+                nodes = [node.name for node in plan.of_process(process)]
+                self._start(process, ["-m", "optix_bus.runtime.host", str(self._run.root), process, "1"], nodes)
+            self._save("starting")
+            self._await_ready(plan)
+            self._save("running")
+            self._root(
+                RunStarted(
+                    run_id=plan.run_id,
+                    seed=plan.seed,
+                    topology_digest=plan.digest,
+                    nodes=tuple(node.name for node in plan.nodes),
+                    fingerprint=fingerprint(),
+                )
+            )
+            self._view.phase(f"{len(plan.nodes)} nodes ready")
+            finished = self._watch_until_finished()
+            link.flush(2.0)
+        decided = finished.reason in ("converged", "target_score", "max_episodes")
+        return Outcome(0 if decided else 130, finished.reason, finished)
+
+    def _start(self, name: str, arguments: list[str], nodes: list[str]) -> None:
+        environment = {"PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
+        child = Child(name, arguments, self._run.logs / f"{name}.log", environment)
+        record = ProcessRecord(name, child.pid, creation_time(child.pid), "starting", 0, 1, nodes)
+        self._record.processes.append(record)
+        self._watched[name] = _Watched(child, record, time.monotonic())
+
+    def _connect(self, plan: RunPlan) -> Link:
+        """The supervisor's own link; waits for the hub, which is starting."""
+        link = Link(endpoints_in(plan.sockets), nodes=[SUPERVISOR], incarnation=1)
+        deadline = time.monotonic() + self._topology.run.start_seconds
+        while not link.connected:
+            self._check_children()
+            if time.monotonic() > deadline:
+                link.close()
+                raise NodeFailure(f"the hub did not answer within {self._topology.run.start_seconds:g} s")
+            link.poll(_POLL_SECONDS)
+        self._watched[HUB].record.state = "ready"
+        return link
+
+    def _await_ready(self, plan: RunPlan) -> None:
+        """The barrier: nothing is collected before everybody listens."""
+        deadline = time.monotonic() + self._topology.run.start_seconds
+        while True:
+            self._turn()
+            late = [name for name, process in self._watched.items() if process.record.state != "ready"]
+            if not late:
+                return
+            if self._stops:
+                raise NodeFailure("interrupted while the nodes were starting")
+            if time.monotonic() > deadline:
+                raise NodeFailure(
+                    f"{', '.join(late)} not ready within {self._topology.run.start_seconds:g} s "
+                    "(run.start_seconds); see the log"
+                )
+
+    def _watch_until_finished(self) -> RunFinished:
+        asked = False
+        while self._progress.finished is None:
+            if self._stops and not asked:
+                asked = True
+                self._view.phase("stopping: the best policy is being restored (Ctrl-C again ends at once)")
+                self._root(StopRequested(reason="interrupted"))
+            if self._stops > 1:
+                raise NodeFailure("interrupted twice: ended without restoring the best policy")
+            self._turn()
+        return self._progress.finished
+
+    def _turn(self) -> None:
+        """One round: events, heartbeats, children, view."""
+        assert self._link is not None
+        for frame in self._link.poll(_POLL_SECONDS):
+            event: Event = self._codec.decode(frame.type, frame.body)
+            self._progress.fold(event)
+            self._view.event(event, self._progress)
+        for message in self._link.side_messages():
+            self._hear(message)
+        if self._progress.finished is None:
+            self._check_children()
+            self._check_deadlines()
+        self._view.tick(self._progress, {name: p.record.state for name, p in self._watched.items()})
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        """A heartbeat. The first one of a process says that it is ready."""
+        process = self._watched.get(str(message.get("process")))
+        if message.get("kind") != "heartbeat" or process is None or message.get("pid") != process.child.pid:
+            return
+        process.heard = time.monotonic()
+        process.handling = str(message.get("handling") or "")
+        process.handling_since = process.heard - float(message.get("handling_seconds") or 0.0)
+        if process.record.state == "starting":
+            process.record.state = "ready"
+            for node in process.record.nodes:
+                self._root(NodeReady(node=node, pid=process.child.pid, incarnation=1))
+
+    def _check_children(self) -> None:
+        for name, process in self._watched.items():
+            if process.child.exit_code is not None:
+                raise _Lost(name, explain_exit(process.child.exit_code))
+
+    def _check_deadlines(self) -> None:
+        now, limits = time.monotonic(), self._topology.run
+        for name, process in self._watched.items():
+            if process.record.state != "ready" or name == HUB:
+                continue
+            if process.handling and now - process.handling_since > limits.max_handle_seconds:
+                raise _Lost(
+                    name,
+                    f"has worked on {process.handling} for more than {limits.max_handle_seconds:g} s "
+                    "(run.max_handle_seconds)",
+                )
+            if now - process.heard > limits.idle_seconds:
+                raise _Lost(name, f"has been silent for more than {limits.idle_seconds:g} s (run.idle_seconds)")
+
+    def _root(self, event: Event) -> None:
+        assert self._link is not None
+        name, body = self._codec.encode(event)
+        self._link.emit(SUPERVISOR, 0, self._roots, name, body)
+        self._roots += 1
+
+    def _explain(self, error: NodeFailure) -> Outcome:
+        """The root cause in one line, with the words of the process that died."""
+        lost = error.process if isinstance(error, _Lost) else ""
+        if not lost:
+            return Outcome(130 if self._stops else error.exit_code, str(error), None)
+        process = self._watched[lost]
+        process.record.state = "lost"
+        failure = self._run.failure(lost)
+        reason = str(failure.get("message") or error.how)
+        nodes = ", ".join(repr(node) for node in failure.get("nodes", process.record.nodes))
+        line = f"node {nodes} (pid {process.child.pid}) died: {reason}"
+        if self._link is not None and lost != HUB:
+            with contextlib.suppress(BusError):
+                for node in process.record.nodes:
+                    self._root(NodeLost(node=node, pid=process.child.pid, incarnation=1, reason=reason))
+                self._link.flush(1.0)
+        code = int(failure.get("exit_code") or NodeFailure.exit_code)
+        return Outcome(code, line, None, lost, process.child.last_lines())
+
+    def _end_all(self) -> None:
+        """Orderly, in the reverse order of the start; whoever does not end in time is killed."""
+        if self._link is not None:
+            self._link.close()
+        names = list(reversed(self._watched))
+        hub_last = [name for name in names if name != HUB] + [name for name in names if name == HUB]
+        for group in ([name for name in hub_last if name != HUB], [HUB]):
+            present = [self._watched[name] for name in group if name in self._watched]
+            for process in present:
+                process.child.terminate()
+            deadline = time.monotonic() + self._topology.run.stop_seconds
+            for process in present:
+                left = 0.0 if self._stops > 1 else max(0.0, deadline - time.monotonic())
+                if process.child.wait(left) is None:
+                    process.child.kill()
+                    process.child.wait(10.0)
+                if process.record.state != "lost":
+                    process.record.state = "ended"
+
+    def _save(self, state: str) -> None:
+        self._record.state = state
+        with contextlib.suppress(OSError):  # a full disk must not hide why the run ends
+            self._run.write(self._record)
+
+    def _write_report(self, outcome: Outcome) -> None:
+        finished = msgspec.to_builtins(outcome.finished) if outcome.finished is not None else None
+        report = {"exit_code": outcome.exit_code, "reason": outcome.reason, "finished": finished}
+        with contextlib.suppress(OSError):
+            self._run.report.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM stop the run in order; a second one at once."""
+
+        def count(number: int, frame: FrameType | None) -> None:
+            self._stops += 1
+
+        before = {number: signal.signal(number, count) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class _Lost(NodeFailure):
+    """A process is gone, or given up."""
+
+    def __init__(self, process: str, how: str) -> None:
+        super().__init__(f"{process} {how}")
+        self.process = process
+        self.how = how
+
+
+def fingerprint() -> dict[str, str]:
+    """What must be equal for bit-equal results."""
+    versions = {}
+    for package in ("numpy", "torch", "gymnasium", "optix-bus"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return {
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "threads": "1",
+        **versions,
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+def default_run_directory(topology: Topology) -> Path:
+    """``runs/NAME-DATE``, with a number behind it where two start in one second."""
+    base = Path("runs") / f"{topology.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder, count = base, 2
+    while folder.exists():
+        folder, count = Path(f"{base}-{count}"), count + 1
+    return folder
+
+
+def require_posix() -> None:
+    """Processes need Unix sockets; elsewhere the same topology runs inline."""
+    if sys.platform == "win32":
+        raise ConfigurationError("nodes run as processes on Linux and macOS; on Windows use: optix-bus up --inline")
