@@ -1,0 +1,362 @@
+"""The mind of the scheduler: evaluations in, verdicts out. Pure: no clock, no files, no messages."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from optix_bus.loop.convergence import ConvergenceWatch
+from optix_bus.loop.leader import Best, Leader
+from optix_bus.loop.report import ConvergenceReport
+from optix_bus.loop.scheduler import BackoffScheduler
+from optix_bus.loop.settings import LoopSettings
+from optix_bus.types import LoopState
+
+#: Evaluations without improvement before the test is consulted, for agents with a replay buffer.
+_OFF_POLICY_DORMANT_THRESHOLD = 15
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One score of one policy version, with what lies behind it.
+
+    Attributes:
+        window: number of the window, from 0.
+        policy_version: the policy that was scored.
+        hyperparams_version: the hyperparameters that it was learnt with.
+        score: higher is better; NaN without evidence.
+        n: episodes behind it; 0 where unknown.
+        standard_error: of the score; NaN where unknown.
+        std: standard deviation of single-episode returns; NaN where unknown.
+        steps_total: environment steps of training so far.
+        probing: the hyperparameters were a tuner's probe.
+        train_score: the training window's own score.
+        gap: training minus validation score.
+    """
+
+    window: int
+    policy_version: int
+    hyperparams_version: int = -1
+    score: float = math.nan
+    n: int = 0
+    standard_error: float = math.nan
+    std: float = math.nan
+    steps_total: int = 0
+    probing: bool = False
+    train_score: float = math.nan
+    gap: float = math.nan
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict on one evaluation.
+
+    Attributes:
+        verdict: ``improved``, ``not_improved``, ``plateaued`` (it cooled down), ``degraded``, ``dormant`` or
+            ``unscored``.
+        state, previous_state: of the loop, after and before; values of `LoopState`.
+        interval: windows until the next evaluation.
+        margin: what an improvement had to exceed.
+        smoothed: the score that was compared.
+        noise: standard deviation of the latest scores around their trend.
+        rollback: restore the best snapshot now.
+        candidate: this policy may be the best; with validation it has to be confirmed.
+        convergence: the numbers of the last look, see `EquivalenceReport`; empty without one.
+        reason: one sentence.
+    """
+
+    verdict: str
+    state: str
+    previous_state: str
+    interval: int
+    margin: float
+    smoothed: float
+    noise: float
+    rollback: bool = False
+    candidate: bool = False
+    convergence: dict[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+
+class LoopMachine:
+    """Two thresholds, kept apart: the improvement margin steers states and interval; which policy is best is
+    decided by evaluation alone.
+
+    Args:
+        settings: every knob.
+        validation: a candidate for the best waits for `confirm`; without, it leads at once.
+    """
+
+    def __init__(self, settings: LoopSettings, *, validation: bool = False) -> None:
+        self.settings = settings
+        self.watch = ConvergenceWatch(settings)
+        self.scheduler = BackoffScheduler.from_settings(settings, self.watch)
+        self._leader = Leader()
+        self._validation = validation
+        self._is_on_policy = True
+        self._min_windows = settings.min_episodes_before_dormant or 0
+        self._next_evaluation = 0
+        self._degraded = 0
+        self._margin_used = 0.0
+        self._blocked: tuple[str, ...] = ()
+        self._looked_at = -1
+
+    def describe_agent(self, is_on_policy: bool, min_episodes_before_dormant: int = 0) -> None:
+        """What the agent's kind asks for; the user's own settings win."""
+        self._is_on_policy = is_on_policy
+        if self.settings.min_episodes_before_dormant is None:
+            self._min_windows = min_episodes_before_dormant
+        if self.settings.dormant_threshold is None and not is_on_policy:
+            self.scheduler.dormant_threshold = _OFF_POLICY_DORMANT_THRESHOLD
+
+    @property
+    def state(self) -> LoopState:
+        """Where the loop stands."""
+        return self.scheduler.current_state
+
+    @property
+    def best(self) -> Best | None:
+        """The best policy known, with its record."""
+        return self._leader.best
+
+    @property
+    def best_score(self) -> float:
+        """The record of the best; NaN before the first."""
+        return self.best.score if self.best is not None else math.nan
+
+    @property
+    def best_version(self) -> int:
+        """The best policy's version; -1 before the first."""
+        return self.best.policy_version if self.best is not None else -1
+
+    def should_evaluate(self, window: int) -> bool:
+        """Whether this window is to be evaluated; the same answer however often it is asked."""
+        late = window - self._next_evaluation
+        return late >= 0 and late % self.scheduler.current_interval == 0
+
+    def judge(self, evaluation: Evaluation, external: float | None = None) -> Judgement:
+        """The verdict on one evaluation; call in the order of windows.
+
+        Args:
+            evaluation: the loop's own signal.
+            external: score of the same policy by the user's own scorer, which then chooses the best.
+        """
+        previous = self.state
+        scored = math.isfinite(evaluation.score)
+        if scored:
+            self._record(evaluation)
+        candidate = self._consider(evaluation, external)
+        verdict = self._decide(evaluation) if scored else "unscored"
+        self._next_evaluation = evaluation.window + self.scheduler.current_interval
+        reason = self._reason(verdict, evaluation)
+        rollback = (
+            verdict == "degraded"
+            and self.settings.rollback_on_degradation
+            and self._is_on_policy
+            and self.best_version not in (-1, evaluation.policy_version)
+        )
+        if rollback:
+            self._degraded = 0  # what comes next is another policy
+        scheduler, report = self.scheduler, self.watch.report
+        return Judgement(
+            verdict=verdict,
+            state=self.state.value,
+            previous_state=previous.value,
+            interval=scheduler.current_interval,
+            margin=self._margin_used if scored else scheduler.margin,
+            smoothed=scheduler.smoothed,
+            noise=scheduler.noise,
+            rollback=rollback,
+            candidate=candidate,
+            convergence=report.as_dict() if report is not None and scored else {},
+            reason=reason,
+        )
+
+    def confirm(self, policy_version: int, fresh: Evaluation) -> bool:
+        """Judge a candidate by episodes that did not make it one; says whether it now leads.
+
+        Its record becomes the fresh mean, so that a lucky maximum does not stick.
+        """
+        if not math.isfinite(fresh.score):
+            return False
+        return self._leader.promote(
+            Best(
+                policy_version=policy_version,
+                window=fresh.window,
+                score=fresh.score,
+                standard_error=fresh.standard_error,
+                n=fresh.n,
+                signal=fresh.score,
+                confirmed=True,
+            )
+        )
+
+    def end(self, windows: int) -> str:
+        """Why the run is over after this many windows; empty while it is not."""
+        target, limit = self.settings.target_score, self.settings.max_episodes
+        if target is not None and self.best is not None and self.best.signal >= target:
+            return "target_score"
+        if self.state is LoopState.DORMANT and not self.settings.keep_watching:
+            return "converged"
+        if limit is not None and windows >= limit:
+            return "max_episodes"
+        return ""
+
+    def restart(self) -> None:
+        """Tune hard again, from any state: a new regime, a new policy."""
+        self.scheduler.record_restart()
+        self._degraded = 0
+        self._next_evaluation = self._looked_at + 1
+
+    def convergence_report(self) -> ConvergenceReport:
+        """What was decided about convergence, by what, and what stayed open."""
+        converged = self.state in (LoopState.DORMANT, LoopState.WATCHDOG)
+        return ConvergenceReport(
+            converged=converged,
+            evaluations=self.scheduler.total_episodes,
+            method=self.settings.convergence,
+            test=self.watch.report if converged else self.watch.best_effort(),
+            blocked_by=() if converged else self._blocked,
+        )
+
+    def report_lines(self) -> list[str]:
+        """`convergence_report` as text."""
+        return self.convergence_report().lines()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain, JSON-able values from which `load_state` goes on."""
+        return {
+            "scheduler": self.scheduler.state(),
+            "watch": self.watch.state(),
+            "leader": _finite(self._leader.state()),
+            "is_on_policy": self._is_on_policy,
+            "min_windows": self._min_windows,
+            "dormant_threshold": self.scheduler.dormant_threshold,
+            "next_evaluation": self._next_evaluation,
+            "degraded": self._degraded,
+            "blocked": list(self._blocked),
+            "looked_at": self._looked_at,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from a `state_dict`, with the same settings."""
+        self.scheduler.load_state(state["scheduler"])
+        self.watch.load_state(state["watch"])
+        leader = state["leader"]
+        if leader is not None:
+            leader = {k: math.nan if v is None else v for k, v in leader.items()}
+        self._leader.load_state(leader)
+        self._is_on_policy = bool(state["is_on_policy"])
+        self._min_windows = int(state["min_windows"])
+        self.scheduler.dormant_threshold = int(state["dormant_threshold"])
+        self._next_evaluation = int(state["next_evaluation"])
+        self._degraded = int(state["degraded"])
+        self._blocked = tuple(state["blocked"])
+        self._looked_at = int(state["looked_at"])
+
+    def _record(self, evaluation: Evaluation) -> None:
+        self._looked_at = evaluation.window
+        self.watch.record(
+            evaluation.score,
+            std=evaluation.std,
+            n=evaluation.n,
+            standard_error=evaluation.standard_error,
+        )
+        self.scheduler.record_score(evaluation.score)
+
+    def _consider(self, evaluation: Evaluation, external: float | None) -> bool:
+        """Whether this policy is a candidate; where nobody will confirm it, it leads from here on."""
+        value = evaluation.score if external is None else external
+        if not math.isfinite(value) or not self._leader.is_candidate(value):
+            return False
+        if external is not None or not self._validation:
+            self._leader.promote(
+                Best(
+                    policy_version=evaluation.policy_version,
+                    window=evaluation.window,
+                    score=value,
+                    standard_error=evaluation.standard_error if external is None else math.nan,
+                    n=evaluation.n if external is None else 0,
+                    signal=evaluation.score,
+                    confirmed=False,
+                )
+            )
+        return True
+
+    def _decide(self, evaluation: Evaluation) -> str:
+        scheduler = self.scheduler
+        self._margin_used = scheduler.margin
+        if scheduler.current_state is LoopState.DORMANT and self.settings.keep_watching:
+            scheduler.start_watching()
+        if self._degradation(evaluation):
+            scheduler.record_degradation()
+            return "degraded"
+        if scheduler.has_improved:
+            scheduler.record_improvement(scheduler.smoothed)
+            return "improved"
+        before = scheduler.current_state
+        self._blocked = self._guards(evaluation)
+        scheduler.record_non_improvement(dormant_allowed=not self._blocked)
+        if scheduler.current_state is before:
+            return "not_improved"
+        return "dormant" if scheduler.current_state is LoopState.DORMANT else "plateaued"
+
+    def _degradation(self, evaluation: Evaluation) -> bool:
+        """True at the evaluation that completes a degradation, once for each. A probe's bad score is the
+        tuner's doing: it neither counts nor clears.
+        """
+        if evaluation.probing:
+            return False
+        best = self.best.signal if self.best is not None else None
+        if not self.scheduler.check_degradation(evaluation.score, best):
+            self._degraded = 0
+            return False
+        self._degraded += 1
+        return self._degraded == self.settings.min_consecutive_degradations
+
+    def _guards(self, evaluation: Evaluation) -> tuple[str, ...]:
+        """What forbids DORMANT whatever the test says: every slope test is fooled by a delayed start."""
+        found = []
+        windows = evaluation.window + 1
+        if evaluation.steps_total < self.settings.min_steps_before_dormant:
+            found.append(
+                f"{evaluation.steps_total} steps of min_steps_before_dormant={self.settings.min_steps_before_dormant}"
+            )
+        if windows < self._min_windows:
+            found.append(f"{windows} windows of min_episodes_before_dormant={self._min_windows}")
+        if not self.watch.has_risen():
+            floor = self.settings.score_floor
+            found.append(
+                f"the score has not reached score_floor={floor:g}"
+                if floor is not None
+                else "the score has not risen by three standard errors since the start; where it starts at "
+                "its best, set score_floor or target_score"
+            )
+        return tuple(found)
+
+    def _reason(self, verdict: str, evaluation: Evaluation) -> str:
+        report = self.watch.report
+        if verdict == "dormant" and report is not None:
+            if report.method == "classical":
+                return (
+                    f"no rise is significant over {report.window} evaluations, {report.looks} looks running"
+                )
+            return (
+                f"a further rise of {report.margin:.4g} over {report.window} evaluations is excluded at 95 % "
+                f"(upper bound {report.bound:.4g}), {report.looks} looks running"
+            )
+        if verdict == "degraded":
+            return (
+                f"{self._degraded} evaluations running below the best: {evaluation.score:.4g} after "
+                f"{self.best_score:.4g}"
+            )
+        if verdict == "unscored":
+            return "no episode ended in this window"
+        return ""
+
+
+def _finite(values: dict[str, Any] | None) -> dict[str, Any] | None:
+    if values is None:
+        return None
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
