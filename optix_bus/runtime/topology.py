@@ -101,7 +101,7 @@ class Topology:
                     "node": entry.class_path,
                     **({"role": entry.role} if entry.role else {}),
                     "process": entry.process,
-                    **as_options(entry.settings),
+                    **entry.in_force(),
                 }
                 for entry in self.nodes
             },

@@ -12,13 +12,13 @@ from optix_bus.types import HyperparamSet
 
 
 class MyAgent(BaseAgent):
-    default_param_bounds = {"learning_rate": (0.01, 1.0)}
+    default_param_bounds = {"learning_rate": (1.0, 30.0)}
     default_log_params = ("learning_rate",)
 
     def __init__(self, observation_size, actions, seed=0):
         self.rng = np.random.default_rng(seed)
         self.weights = np.zeros((observation_size, actions))
-        self.params = {"learning_rate": 0.3, "gamma": 0.99}
+        self.params = {"learning_rate": 10.0, "gamma": 0.95}
 
     def probabilities(self, observations):
         logits = observations @ self.weights

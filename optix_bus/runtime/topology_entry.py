@@ -7,6 +7,16 @@ from typing import Any
 
 from optix_bus.runtime.node import Node
 from optix_bus.runtime.topology_classes import load_node_class
+from optix_bus.runtime.validation import as_options
+
+
+def idle_options(cls: type[Node], role: str) -> dict[str, str]:
+    """Options of a class that do nothing in a role, with the role in which they do.
+
+    A class says so by ``only_in_role``, a mapping from option to role; without it all options count.
+    """
+    only_in: dict[str, str] = getattr(cls, "only_in_role", {})
+    return {option: needs for option, needs in only_in.items() if needs != role}
 
 
 @dataclass(frozen=True)
@@ -26,6 +36,11 @@ class NodeEntry:
     settings: Any
     role: str
     process: str
+
+    def in_force(self) -> dict[str, Any]:
+        """The options that have an effect in its role, in the form of the file."""
+        idle = idle_options(self.node_class(), self.role)
+        return {key: value for key, value in as_options(self.settings).items() if key not in idle}
 
     def node_class(self) -> type[Node]:
         """The class, imported."""

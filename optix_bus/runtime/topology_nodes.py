@@ -10,7 +10,7 @@ from optix_bus.messages import Event, PolicyUpdated, WindowCollected
 from optix_bus.runtime.node import Node
 from optix_bus.runtime.problems import did_you_mean
 from optix_bus.runtime.topology_classes import load_node_class
-from optix_bus.runtime.topology_entry import NodeEntry
+from optix_bus.runtime.topology_entry import NodeEntry, idle_options
 from optix_bus.runtime.topology_source import Entry, Tree
 from optix_bus.runtime.topology_wiring import check_roles, check_wiring
 from optix_bus.runtime.validation import FAILED, Checker
@@ -87,9 +87,9 @@ def _check_settings(
     cls: type[Node], tree: Tree, own: dict[str, Entry], role: Any, checker: Checker, owner: str, path: str
 ) -> Any:
     rest = {key: entry for key, entry in tree.entries.items() if key not in own}
-    only_in: dict[str, str] = getattr(cls, "only_in_role", {})
-    for key in [key for key in rest if only_in.get(key, role) != role and role is not FAILED]:
-        message = f"'{key}' of {owner} has no effect in the role '{role}', only in '{only_in[key]}'"
+    idle = {} if role is FAILED else idle_options(cls, role)
+    for key in [key for key in rest if key in idle]:
+        message = f"'{key}' of {owner} has no effect in the role '{role}', only in '{idle[key]}'"
         checker.add(rest.pop(key).place, message, "remove it", f"{path}.{key}")
     also = ("process", "role") if cls.roles else ("process",)
     return checker.settings(cls.settings, Tree("mapping", tree.place, rest), owner, path, also=also)

@@ -24,7 +24,7 @@ from optix_bus.runtime.topology_settings import (
     EnvironmentSettings,
     RunSettings,
 )
-from optix_bus.runtime.validation import as_plain, hints, options, required
+from optix_bus.runtime.validation import as_plain, hints, in_full, options, required
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _SIMPLE = {
@@ -80,11 +80,8 @@ def settings_schema(cls: type) -> Schema:
 def _option_schema(field: dataclasses.Field[Any], expected: Any) -> Schema:
     rules = field.metadata
     schema = _type_schema(expected, rules)
-    description = rules.get("description", "")
-    if rules.get("unit"):
-        description = f"{description} In {rules['unit']}.".strip()
-    if description:
-        schema["description"] = description
+    if in_full(field):
+        schema["description"] = in_full(field)
     if field.default is not dataclasses.MISSING:
         schema["default"] = as_plain(field.default)
     elif field.default_factory is not dataclasses.MISSING:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,17 +127,14 @@ def _place_of(source: Source, position: int) -> Place:
 
 
 def _syntax_problems(source: Source, error: MarkedYAMLError) -> list[Problem]:
-    """The parser stops at its first error; tabs in the indentation are all found by looking."""
-    problems = []
-    for number, line in enumerate(source.text.splitlines(), 1):
-        tabs = re.match(r" *(\t\s*)\S", line)
-        if tabs:
-            place = Place(source, number, tabs.start(1) + 1, len(tabs[1]))
-            problems.append(Problem.at(place, "a tab in the indentation", "indent with spaces only"))
+    """The parser stops at its first error; but where that is a tab, the other tabs are found by looking."""
     mark: Any = error.problem_mark or error.context_mark
     at = Place(source, mark.line + 1, mark.column + 1) if mark else Place(source, 1, 1)
-    if "\t" in str(error.problem) and any(problem.line == at.line for problem in problems):
-        return problems
+    if r"'\t'" in str(error.problem):
+        tabs = [Problem.at(place, "a tab in the indentation", "use spaces") for place in _tabs(source)]
+        if any(problem.line == at.line for problem in tabs):
+            return tabs
+        return [Problem.at(at, "a tab where only spaces may stand", "use spaces")]
     said = str(error.problem or error.context or "not YAML")
     hint = ""
     if "mapping values are not allowed" in said:
@@ -149,7 +147,15 @@ def _syntax_problems(source: Source, error: MarkedYAMLError) -> list[Problem]:
         said = f"{said} {error.context}"
         if error.context_mark:
             said += f" that begins at line {error.context_mark.line + 1}"
-    return [*problems, Problem.at(at, said, hint)]
+    return [Problem.at(at, said, hint)]
+
+
+def _tabs(source: Source) -> Iterator[Place]:
+    """Every run of tabs between the start of a line and its first word."""
+    for number, line in enumerate(source.text.splitlines(), 1):
+        found = re.match(r" *(\t\s*)\S", line)
+        if found:
+            yield Place(source, number, found.start(1) + 1, len(found[1]))
 
 
 def _convert(node: Any, source: Source, problems: list[Problem], depth: int) -> Tree:

@@ -21,6 +21,7 @@ from optix_bus.runtime.node import Node
 from optix_bus.runtime.problems import did_you_mean
 from optix_bus.runtime.topology_agent_example import CUSTOM_AGENT
 from optix_bus.runtime.topology_classes import load_node_class
+from optix_bus.runtime.topology_entry import idle_options
 from optix_bus.runtime.topology_settings import (
     FORMAT_VERSION,
     AgentSettings,
@@ -28,7 +29,7 @@ from optix_bus.runtime.topology_settings import (
     EnvironmentSettings,
     RunSettings,
 )
-from optix_bus.runtime.validation import as_plain, options, required
+from optix_bus.runtime.validation import as_plain, in_full, options, required
 
 WIDTH = 108
 _COLUMN = 40
@@ -156,11 +157,9 @@ def _agent(given: Mapping[str, Any]) -> list[str]:
 
 def _node(entry: Mapping[str, Any]) -> list[str]:
     cls = load_node_class(entry["node"])
-    role = entry.get("role")
     own = {key: entry[key] for key in ("node", "role") if key in entry}
     lines = [_line(4, key, value, _first_line(cls) if key == "node" else "") for key, value in own.items()]
-    only_in: Mapping[str, str] = getattr(cls, "only_in_role", {})
-    idle = tuple(key for key, needs in only_in.items() if needs != role)
+    idle = tuple(idle_options(cls, entry.get("role", "")))
     given = {key: value for key, value in entry.items() if key not in own}
     return [*_flat(lines), *_options(cls.settings, given, 4, leave_out=idle)]
 
@@ -176,7 +175,7 @@ def _options(cls: type, given: Mapping[str, Any], indent: int, leave_out: tuple[
     for key, option in known.items():
         if key in leave_out:
             continue
-        words = option.metadata.get("description", "")
+        words = in_full(option)
         if key in given:
             lines.append(_line(indent, key, given[key], words))
         elif not required(option):

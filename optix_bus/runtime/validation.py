@@ -82,6 +82,14 @@ def required(field: dataclasses.Field[Any]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
+def in_full(option: dataclasses.Field[Any]) -> str:
+    """The description of an option, with its unit where the words or the name do not hold it."""
+    words, unit = str(option.metadata.get("description", "")), str(option.metadata.get("unit") or "")
+    if not unit or unit in words or unit in option.name:
+        return words
+    return f"{words.rstrip('.')} ({unit})."
+
+
 class Checker:
     """Walks a type and a tree side by side and collects what does not agree."""
 
