@@ -8,9 +8,9 @@ lists of one environment and little else. What follows each step is settled here
 * at a truncation and at the end of the window, the final observation: ``final_observations[t]``, or
   ``infos[t]["final_obs"]``, or for the last row ``metadata["final_obs"]``.
 
-Where that observation is unknown the target ``r + gamma V(next)`` of the step is unknown too. The step is then
-left out of the loss, and the steps before it bootstrap on V of its own observation, which is exact: the window
-simply ends one step earlier there. Nothing is invented; ``without_successor`` counts such steps.
+Where that observation is unknown the target ``r + gamma V(next)`` of the step is unknown too. The step is
+then left out of the loss, and the steps before it bootstrap on V of its own observation, which is exact: the
+window simply ends one step earlier there. Nothing is invented; ``without_successor`` counts such steps.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Experience:
     def advantages(
         self, values: Array, after_values: Array, rewards: Array, gamma: float, gae_lambda: float
     ) -> tuple[Array, Array]:
-        """Advantages and returns ``[T, B]`` from V of ``observations`` ``[T, B]`` and of ``after`` ``[K]``."""
+        """Advantages and returns ``[T, B]`` from V of ``observations`` ``[T, B]`` and ``after`` ``[K]``."""
         final_values = np.zeros(self.rewards.shape)
         final_values.reshape(-1)[self.after_rows] = after_values
         return compute_gae(
@@ -91,7 +91,7 @@ def read_experience(data: EpisodeData) -> Experience:
     rewards = np.asarray(data.rewards, np.float64)
     if rewards.ndim not in (1, 2) or rewards.size == 0:
         raise ConfigurationError(
-            f"window {data.episode_id}: rewards have shape {rewards.shape}, expected [T] or [T, B] with steps in it"
+            f"window {data.episode_id}: rewards have shape {rewards.shape}, expected [T] or [T, B], not empty"
         )
     single = rewards.ndim == 1
     shape = rewards.shape if rewards.ndim == 2 else (*rewards.shape, 1)
@@ -155,15 +155,15 @@ def read_experience(data: EpisodeData) -> Experience:
 def _final_observations(
     data: EpisodeData, needed: Bools, observations: Array, single: bool
 ) -> tuple[Bools, Array]:
-    """Which of the needed final observations are known, and an array ``[T, B, *obs_shape]`` that holds them."""
+    """Which of the needed final observations are known, and ``[T, B, *obs_shape]`` that holds them."""
     given = data.final_observations
     if given is not None and not (isinstance(given, list | tuple) and any(item is None for item in given)):
         array = np.asarray(given)
         array = array[:, None] if single else array
         if array.shape != observations.shape:
             raise ConfigurationError(
-                f"window {data.episode_id}: final_observations have shape {array.shape}, expected that of the "
-                f"observations, {observations.shape}"
+                f"window {data.episode_id}: final_observations have shape {array.shape}, expected that of "
+                f"the observations, {observations.shape}"
             )
         return np.ones(needed.shape, bool), array
 
@@ -188,5 +188,11 @@ def _finite(window: int, name: str, array: Array) -> None:
     bad = int(array.size - np.isfinite(array).sum())
     raise LearningFailure(
         f"window {window}: {bad} of {array.size} numbers in {name} are not finite "
-        f"({int(np.isnan(array).sum())} NaN); nothing was learnt from it. Look at what the environment returns"
+        f"({int(np.isnan(array).sum())} NaN), the others {_range(array)}; nothing was learnt from it. "
+        "Look at what the environment returns"
     )
+
+
+def _range(array: Array) -> str:
+    finite = array[np.isfinite(array)]
+    return f"{finite.min():.4g} to {finite.max():.4g}" if finite.size else "none"

@@ -61,8 +61,8 @@ def _choose(spaces: SpaceSpec, algorithm: str | None, deterministic: bool) -> Ca
         raise Unsuitable("; ".join(reason for reason in reasons if reason))
     if deterministic:
         raise Unsuitable(
-            f"deterministic=True asks for a deterministic policy over continuous actions, but {spaces.environment} "
-            f"has {spaces.action.kind} actions; leave it out"
+            "deterministic=True asks for a deterministic policy over continuous actions, but "
+            f"{spaces.environment} has {spaces.action.kind} actions; leave it out"
         )
     return fitting[0]
 

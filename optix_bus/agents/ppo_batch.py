@@ -83,13 +83,13 @@ def _scaled(observations: Array, normalizer: ObsNormalizer | None) -> npt.NDArra
 def _discrete(actions: Array, n_actions: int | None) -> npt.NDArray[np.int64]:
     if actions.shape[1] != 1:
         raise Unsuitable(
-            f"found actions of {actions.shape[1]} numbers in the window, expected one: this agent is for discrete "
-            "actions"
+            f"found actions of {actions.shape[1]} numbers in the window, expected one: this agent is for "
+            "discrete actions"
         )
     chosen = actions[:, 0].astype(np.int64)
     low, high = int(chosen.min()), int(chosen.max())
     if low < 0 or (n_actions is not None and high >= n_actions):
-        outputs = "" if n_actions is None else f", but the actor has {n_actions} outputs (0 to {n_actions - 1})"
+        outputs = "" if n_actions is None else f", but the actor has {n_actions} outputs"
         raise Unsuitable(
             f"found actions from {low} to {high} in the window{outputs}; the actor needs one output for each "
             "action, counted from 0"

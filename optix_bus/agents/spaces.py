@@ -41,8 +41,8 @@ def _array_spec(space: Any) -> ArraySpec:
     if isinstance(space, spaces.Discrete):
         if int(space.start) != 0:
             raise Unsuitable(
-                f"found {space}, expected numbers from 0; shift them with gymnasium.wrappers.TransformAction or "
-                "TransformObservation"
+                f"found {space}, expected numbers from 0; shift them with gymnasium.wrappers.TransformAction "
+                "or TransformObservation"
             )
         return ArraySpec("discrete", (), str(space.dtype), n=int(space.n))
     if isinstance(space, spaces.Box):

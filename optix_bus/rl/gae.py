@@ -107,7 +107,9 @@ def _discounted_sum(errors: Floats, carry: Floats) -> Floats:
     return sums
 
 
-def _mask(name: str, given: npt.ArrayLike | None, like: Floats, *, default: bool = False) -> npt.NDArray[np.bool_]:
+def _mask(
+    name: str, given: npt.ArrayLike | None, like: Floats, *, default: bool = False
+) -> npt.NDArray[np.bool_]:
     if given is None:
         return np.full(like.shape, default)
     mask = np.asarray(given, bool)

@@ -34,7 +34,7 @@ class RunningMeanStd:
         items = np.asarray(x, np.float64)
         axes = items.ndim - len(self.shape)
         if axes < 0 or items.shape[axes:] != self.shape:
-            raise ValueError(f"items have shape {items.shape}, expected [..., {', '.join(map(str, self.shape))}]")
+            raise ValueError(f"items have shape {items.shape}, expected (..., *{self.shape})")
         items = items.reshape(-1, *self.shape)
         if len(items) == 0:
             return
@@ -53,7 +53,7 @@ class RunningMeanStd:
 
     def state(self) -> dict[str, Array]:
         """Mean, variance and count as arrays."""
-        return {"mean": np.array(self.mean), "var": np.array(self.var), "count": np.array(self.count, np.float64)}
+        return {"mean": np.array(self.mean), "var": np.array(self.var), "count": np.array(self.count)}
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Go on from what `state` returned."""
@@ -73,7 +73,11 @@ class ObsNormalizer:
     """
 
     def __init__(
-        self, shape: tuple[int, ...] | None = None, clip: float = 10.0, *, obs_shape: tuple[int, ...] | None = None
+        self,
+        shape: tuple[int, ...] | None = None,
+        clip: float = 10.0,
+        *,
+        obs_shape: tuple[int, ...] | None = None,
     ) -> None:
         if (shape is None) == (obs_shape is None):
             raise ValueError(f"found shape={shape} and obs_shape={obs_shape}, expected exactly one of them")
@@ -158,7 +162,9 @@ class RewardNormalizer:
         """Start the running return again: everywhere, or where the mask ``[B]`` says so."""
         self._returns = np.where(True if ended is None else np.asarray(ended, bool), 0.0, self._returns)
 
-    def update(self, rewards: npt.ArrayLike, dones: npt.ArrayLike, valid: npt.ArrayLike | None = None) -> None:
+    def update(
+        self, rewards: npt.ArrayLike, dones: npt.ArrayLike, valid: npt.ArrayLike | None = None
+    ) -> None:
         """Take in a whole window ``[T]`` or ``[T, B]``, like `step` and `reset` row by row.
 
         Running returns go on where the last window stopped, as long as the number of environments is the
@@ -167,7 +173,9 @@ class RewardNormalizer:
         r, ends = np.asarray(rewards, np.float64), np.asarray(dones, bool)
         real = np.ones(r.shape, bool) if valid is None else np.asarray(valid, bool)
         if ends.shape != r.shape or real.shape != r.shape:
-            raise ValueError(f"dones {ends.shape} and valid {real.shape} must have the shape of rewards {r.shape}")
+            raise ValueError(
+                f"dones {ends.shape}, valid {real.shape}: expected the shape of rewards, {r.shape}"
+            )
         running = self._returns if self._returns.shape == r.shape[1:] else np.zeros(r.shape[1:])
         returns = np.empty_like(r)
         for t in range(len(r)):

@@ -18,7 +18,9 @@ class Logits(Protocol):
     Rows beyond B mean nothing. The array may be changed by whoever gets it, and belongs to the next call.
     """
 
-    def __call__(self, observations: Array) -> tuple[Array, int]: ...
+    def __call__(self, observations: Array) -> tuple[Array, int]:
+        """Logits and the number of rows that mean something."""
+        ...
 
 
 class CategoricalPolicy:

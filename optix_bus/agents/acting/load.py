@@ -45,8 +45,9 @@ def load_policy(state: NamedArrays, rng: np.random.Generator | None = None) -> C
         )
     if description.get("kind") != "mlp" or description.get("head") != "categorical":
         raise ConfigurationError(
-            f"found a policy of kind {description.get('kind')!r} with head {description.get('head')!r}; NumPy acts "
-            "for mlp with categorical. Let the agent itself act: agent.load_state(state), then agent.policy()"
+            f"found a policy of kind {description.get('kind')!r} with head {description.get('head')!r}; "
+            "NumPy acts for mlp with categorical. Let the agent itself act: agent.load_state(state), "
+            "then agent.policy()"
         )
     forward = Forward(description["layers"], state.arrays, description.get("normalizer"))
     return CategoricalPolicy(forward, rng)

@@ -49,7 +49,9 @@ class Forward:
         for layer in layers:
             self._add(dict(layer), arrays)
         if not self._steps:
-            raise ConfigurationError("found a policy description without a linear layer, expected at least one")
+            raise ConfigurationError(
+                "found a policy description without a linear layer, expected one or more"
+            )
         self.inputs = int(self._steps[0][0].shape[0])
         self.outputs = int(self._steps[-1][0].shape[1])
         self._scale: tuple[Array, Array, float] | None = None
@@ -109,8 +111,9 @@ class Forward:
         if op == "linear":
             # [in, out] in memory order: BLAS is faster on it, and rounds alike for any number of rows.
             weight = np.array(_find(arrays, layer["weight"]).T, np.float32, order="C")
-            bias = layer.get("bias")
-            self._steps.append((weight, None if bias is None else np.array(_find(arrays, bias), np.float32), []))
+            name = layer.get("bias")
+            bias = None if name is None else np.array(_find(arrays, name), np.float32)
+            self._steps.append((weight, bias, []))
         elif op in NAMES and self._steps:
             if op != "identity":
                 self._steps[-1][2].append(activation(op, layer.get("parameter")))

@@ -58,8 +58,8 @@ class Card:
             problems.append(f"observations are {observation.kind}, expected {_either(self.observations)}")
         elif observation.kind == "box" and len(observation.shape) != 1:
             problems.append(
-                f"observations have shape {list(observation.shape)}, expected a vector [n]; wrap the environment "
-                "in gymnasium.wrappers.FlattenObservation, or pass your own networks to the agent"
+                f"observations have shape {list(observation.shape)}, expected a vector [n]; wrap the "
+                "environment in gymnasium.wrappers.FlattenObservation, or pass your own networks to the agent"
             )
         if action.kind not in self.actions:
             problems.append(f"actions are {action.kind}, expected {_either(self.actions)}")

@@ -1,11 +1,12 @@
 """A feed-forward network with its backward pass, features first: activations are ``[units, n]``.
 
-A layer is one matrix ``[out, in + 1]``; its last column is the bias, and every input carries a last row of ones.
-So weights and biases, and their gradients, each come from a single matrix product.
+A layer is one matrix ``[out, in + 1]``; its last column is the bias, and every input carries a last row of
+ones. So weights and biases, and their gradients, each come from a single matrix product.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -61,7 +62,7 @@ class FlatMLP:
 
     def __init__(self, sizes: Sequence[int], activations: Sequence[str]) -> None:
         self.sizes = tuple(sizes)
-        self.shapes = [(out, fan_in + 1) for fan_in, out in zip(sizes[:-1], sizes[1:], strict=True)]
+        self.shapes = [(out, fan_in + 1) for fan_in, out in itertools.pairwise(sizes)]
         self.count = sum(rows * columns for rows, columns in self.shapes)
         self._activations = [ACTIVATIONS[name] for name in activations]
         self._buffers: dict[int, tuple[list[Float32], list[Float32], list[Float32]]] = {}
@@ -76,7 +77,10 @@ class FlatMLP:
         return views
 
     def forward(self, layers: Sequence[Float32], x: Float32) -> Float32:
-        """Outputs ``[out, n]`` of inputs ``[in + 1, n]`` whose last row is ones; overwritten by the next call."""
+        """Outputs ``[out, n]`` of inputs ``[in + 1, n]`` whose last row is ones.
+
+        The array is overwritten by the next call.
+        """
         outputs, _, _ = self._buffer(x.shape[1])
         self._inputs = [x, *outputs[:-1]]
         for weights, inputs, out, (apply, _) in zip(
@@ -88,7 +92,7 @@ class FlatMLP:
         return outputs[-1]
 
     def backward(self, layers: Sequence[Float32], gradients: Sequence[Float32], d: Float32) -> None:
-        """Write dL/dlayer into ``gradients`` from dL/doutput ``[out, n]``, for the inputs of the last `forward`."""
+        """Write dL/dlayer into ``gradients``, from dL/doutput ``[out, n]`` at the inputs of `forward`."""
         _, deltas, scratch = self._buffer(d.shape[1])
         for number in range(len(layers) - 1, -1, -1):
             np.matmul(d, self._inputs[number].T, out=gradients[number])

@@ -43,7 +43,7 @@ class HandmadePPO:
 
     def values(self, x: Float32) -> Float32:
         """V ``[n]`` of inputs ``[in + 1, n]``."""
-        return self.critic.forward(self.critic_layers, x)[0].copy()
+        return np.array(self.critic.forward(self.critic_layers, x)[0])
 
     def log_probs(self, x: Float32, actions: npt.NDArray[np.int64]) -> Float32:
         """Log-probabilities ``[n]`` of actions ``[n]``."""
@@ -70,12 +70,20 @@ class HandmadePPO:
                 part = slice(start, start + size)
                 exact = batch.on_policy and not initial
                 found, ratio = self.differentiate(
-                    inputs[:, part], actions[part], numbers[:, part], params, exact=exact, report=report or not initial
+                    inputs[:, part],
+                    actions[part],
+                    numbers[:, part],
+                    params,
+                    exact=exact,
+                    report=report or not initial,
                 )
                 if found is not None:
                     statistics.append(found)
                 if not initial and found is not None:
-                    initial = {"initial_kl": found[3], "initial_ratio_error": float(np.abs(ratio - 1.0).max())}
+                    initial = {
+                        "initial_kl": found[3],
+                        "initial_ratio_error": float(np.abs(ratio - 1.0).max()),
+                    }
                 far = limit is not None and found is not None and found[3] > 1.5 * limit
                 if far:
                     break

@@ -13,7 +13,7 @@ from torch import nn
 from optix_bus.agents.acting.categorical import CategoricalPolicy
 from optix_bus.agents.acting.load import FORMAT, load_policy
 from optix_bus.agents.torch.arrays import module_arrays
-from optix_bus.agents.torch.networks import describe
+from optix_bus.agents.torch.networks import describe, floating_type
 from optix_bus.rl import ObsNormalizer
 from optix_bus.types import NamedArrays
 
@@ -31,7 +31,7 @@ class TorchForward:
     def __call__(self, observations: Array) -> tuple[Array, int]:
         """Logits, a fresh array, and their number of rows."""
         scaled = observations if self._normalizer is None else self._normalizer.normalize(observations)
-        x = torch.from_numpy(np.array(scaled, np.float32)).to(self._device)
+        x = torch.from_numpy(np.array(scaled, np.float32)).to(self._device, floating_type(self._actor))
         training = self._actor.training
         self._actor.eval()
         with torch.no_grad():
@@ -51,17 +51,18 @@ class LiveActing:
     """
 
     def __init__(
-        self, actor: nn.Module, normalizer: ObsNormalizer | None, device: torch.device, rng: np.random.Generator
+        self,
+        actor: nn.Module,
+        normalizer: ObsNormalizer | None,
+        device: torch.device,
+        rng: np.random.Generator,
     ) -> None:
-        self._actor = actor
         self._normalizer = normalizer
-        self._device = device
         self._rng = rng
-        self._layers = describe(actor, "actor")
-        self._parameters = list(actor.parameters())
-        self._policy: CategoricalPolicy | None = None
         self._seen: tuple[Any, ...] = ()
         self._views: list[Array] = []
+        self._policy: CategoricalPolicy | None = None
+        self.forget(actor, device)
 
     @property
     def description(self) -> dict[str, Any]:
@@ -73,18 +74,23 @@ class LiveActing:
             names = {key: f"obs_normalizer.{key}" for key in ("mean", "var")}
             normalizer = {**names, "clip": self._normalizer.clip}
         layers = self._layers
-        return {"format": FORMAT, "kind": "mlp", "head": "categorical", "layers": layers, "normalizer": normalizer}
+        return {
+            "format": FORMAT,
+            "kind": "mlp",
+            "head": "categorical",
+            "layers": layers,
+            "normalizer": normalizer,
+        }
 
     def policy(self) -> CategoricalPolicy:
         """The policy of this moment; keep it no longer than one call."""
         if self._policy is None or self._seen != self._mark():
-            self.forget()
             self._policy = self.snapshot(share_module=True)
             self._seen = self._mark()
         return self._policy
 
     def snapshot(self, share_module: bool = False) -> CategoricalPolicy:
-        """A policy with copies of the weights; it draws from the agent's acting stream until it is reseeded."""
+        """A policy with copies of the weights; it draws from the agent's stream until it is reseeded."""
         if self._layers is None:
             actor = self._actor if share_module else copy.deepcopy(self._actor)
             normalizer = self._normalizer if share_module else copy.deepcopy(self._normalizer)
@@ -100,15 +106,14 @@ class LiveActing:
         if self._policy is not None:
             self._policy.reseed(rng)
 
-    def moved(self, device: torch.device) -> None:
-        """The actor lives on another device now."""
+    def forget(self, actor: nn.Module, device: torch.device) -> None:
+        """Look at this actor anew before the next action."""
+        self._actor = actor
         self._device = device
-        self.forget()
-
-    def forget(self) -> None:
-        """Copy the weights again before the next action."""
-        self._policy = None
+        self._layers = describe(actor, "actor")
+        self._parameters = list(actor.parameters())
         self._views = []
+        self._policy = None
 
     def _mark(self) -> tuple[Any, ...]:
         """Something that differs whenever weights or statistics do.
@@ -124,5 +129,5 @@ class LiveActing:
             return (statistics, places, tuple(p._version for p in self._parameters))
         if not self._views or self._seen[1:2] != (places,):
             self._views = [p.detach().numpy() for p in self._parameters]
-        digests = tuple(xxhash.xxh3_64_intdigest(np.ascontiguousarray(view)) for view in self._views)
+        digests = tuple(xxhash.xxh3_64_intdigest(np.ascontiguousarray(view).data) for view in self._views)
         return (statistics, places, digests)

@@ -61,8 +61,8 @@ def optimizer_arrays(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Array]
                 numbers.setdefault(str(index), {})[key] = value
             else:
                 raise CheckpointError(
-                    f"{type(optimizer).__name__} keeps {key} as {type(value).__name__}, which cannot be saved; "
-                    "expected tensors and numbers, as in torch.optim.Adam"
+                    f"{type(optimizer).__name__} keeps {key} as {type(value).__name__}, which cannot be "
+                    "saved; expected tensors and numbers, as in torch.optim.Adam"
                 )
     return arrays, {"groups": [_plain_group(group) for group in content["param_groups"]], "numbers": numbers}
 
@@ -98,10 +98,12 @@ def load_optimizer(
 
 
 def _plain_group(group: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: list(value) if isinstance(value, tuple) else float(value) if isinstance(value, torch.Tensor) else value
-        for key, value in group.items()
-    }
+    def plain(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return float(value)
+        return list(value) if isinstance(value, tuple) else value
+
+    return {key: plain(value) for key, value in group.items()}
 
 
 def _copy(tensor: torch.Tensor) -> Array:

@@ -19,10 +19,13 @@ from optix_bus.agents.batch import Batch, Float32
 from optix_bus.agents.fast.adam import FlatAdam
 from optix_bus.agents.fast.mlp import ACTIVATIONS, FlatMLP, with_ones
 from optix_bus.agents.fast.ppo import HandmadePPO
-from optix_bus.agents.torch.networks import OneHot, describe
+from optix_bus.agents.torch.networks import OneHot, describe, linear_layers
 
 # Larger layers keep BLAS busy by themselves; there PyTorch's threads win.
 _WIDEST = 512
+# Rows of one forward pass outside the update.
+_CHUNK = 4096
+_HOOKS = ("_backward_hooks", "_backward_pre_hooks", "_post_accumulate_grad_hooks")
 
 
 def why_not_fast(
@@ -35,9 +38,10 @@ def why_not_fast(
         reason = _unfit(module)
         if reason:
             return f"the {name} {reason}"
-    own = [*actor.parameters(), *critic.parameters()]
+    layers = [*linear_layers(actor), *linear_layers(critic)]
+    own = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
     if len({id(p) for p in own}) != len(own):
-        return "actor and critic share parameters"
+        return "layers share parameters"
     if type(optimizer) is not torch.optim.Adam:
         return f"the optimizer is {type(optimizer).__name__}, it knows torch.optim.Adam"
     groups = optimizer.param_groups
@@ -50,8 +54,8 @@ def why_not_fast(
         return "the optimizer uses weight_decay, amsgrad, maximize or differentiable"
     if not all(p.requires_grad for p in own):
         return "some parameters are frozen"
-    if any(p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None) for p in own):
-        return "parameters carry gradient hooks"
+    if any(getattr(part, hooks, None) for part in (*own, *layers) for hooks in _HOOKS):
+        return "layers or parameters carry gradient hooks"
     if len({float(optimizer.state[p]["step"]) for p in own if optimizer.state.get(p)}) > 1:
         return "parameters have made different numbers of steps"
     return ""
@@ -63,7 +67,7 @@ class FastPPO:
     def __init__(self, actor: nn.Module, critic: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self._optimizer = optimizer
         self._pairs = [
-            (layer.weight, layer.bias) for module in (actor, critic) for layer in _linears(module)
+            (layer.weight, layer.bias) for module in (actor, critic) for layer in linear_layers(module)
         ]
         self._one_hot = next((layer.n for layer in actor.modules() if isinstance(layer, OneHot)), 0)
         self._minds = HandmadePPO(_flat(actor), _flat(critic))
@@ -73,12 +77,14 @@ class FastPPO:
     def values(self, observations: Float32) -> Float32:
         """V of ``[N, *obs_shape]``, as ``[N]``."""
         self._fetch()
-        return self._minds.values(self._columns(observations))
+        parts = [self._minds.values(self._columns(part)) for part in _chunks(observations)]
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
     def log_probs(self, observations: Float32, actions: npt.NDArray[np.int64]) -> Float32:
         """Log-probabilities ``[N]`` of actions ``[N]``."""
         self._fetch()
-        return self._minds.log_probs(self._columns(observations), actions)
+        pairs = zip(_chunks(observations), _chunks(actions), strict=True)
+        return np.concatenate([self._minds.log_probs(self._columns(part), index) for part, index in pairs])
 
     def update(self, batch: Batch, params: Mapping[str, Any], rng: np.random.Generator) -> dict[str, float]:
         """All epochs of one window; see `optix_bus.agents.batch.PPOUpdate.update`."""
@@ -86,7 +92,10 @@ class FastPPO:
         self._fetch_moments()
         with np.errstate(all="ignore"):  # what is not finite is found in the report
             report = self._minds.update(self._columns(batch.observations), batch, params, self._adam, rng)
-        if all(math.isfinite(value) for value in report.values()) and np.isfinite(self._minds.parameters).all():
+        if (
+            all(math.isfinite(value) for value in report.values())
+            and np.isfinite(self._minds.parameters).all()
+        ):
             self._bring_back()
         else:
             report["loss"] = math.nan
@@ -119,7 +128,9 @@ class FastPPO:
 
     def _bring_back(self) -> None:
         firsts, seconds = self._split(self._adam.first), self._split(self._adam.second)
-        for (weight, bias), layer, first, second in zip(self._pairs, self._layers, firsts, seconds, strict=True):
+        for (weight, bias), layer, first, second in zip(
+            self._pairs, self._layers, firsts, seconds, strict=True
+        ):
             for parameter, columns in ((weight, np.s_[:, :-1]), (bias, np.s_[:, -1])):
                 with torch.no_grad():
                     parameter.copy_(torch.from_numpy(layer[columns]))
@@ -133,10 +144,6 @@ class FastPPO:
         return [*self._minds.actor.split(flat[:cut]), *self._minds.critic.split(flat[cut:])]
 
 
-def _linears(module: nn.Module) -> list[nn.Linear]:
-    return [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
-
-
 def _unfit(module: nn.Module) -> str:
     layers = describe(module, "")
     if layers is None:
@@ -147,7 +154,7 @@ def _unfit(module: nn.Module) -> str:
         return f"has {', '.join(sorted(set(kinds) - allowed))}, it knows {', '.join(sorted(ACTIVATIONS))}"
     if kinds[::2] != ["linear"] * len(kinds[::2]) or "linear" in kinds[1::2] or len(kinds) % 2 == 0:
         return "does not alternate linear layers and activations, ending in a linear layer"
-    linears = _linears(module)
+    linears = linear_layers(module)
     if any(layer.bias is None for layer in linears):
         return "has a linear layer without a bias"
     if max(max(layer.in_features, layer.out_features) for layer in linears) > _WIDEST:
@@ -155,8 +162,12 @@ def _unfit(module: nn.Module) -> str:
     return ""
 
 
+def _chunks(array: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    return [array[start : start + _CHUNK] for start in range(0, len(array), _CHUNK)]
+
+
 def _flat(module: nn.Module) -> FlatMLP:
-    linears = _linears(module)
+    linears = linear_layers(module)
     described = describe(module, "") or []
     names = [layer["op"] for layer in described if layer["op"] in ACTIVATIONS]
     return FlatMLP([linears[0].in_features, *(layer.out_features for layer in linears)], names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -50,10 +51,10 @@ def build_mlp(
     """
     layers: list[nn.Module] = [OneHot(inputs)] if one_hot else []
     sizes = [inputs, *hidden_sizes, outputs]
-    for number, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for number, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         last = number == len(sizes) - 2
         # Without its own initialisation: that would draw from the global generator.
-        linear = nn.utils.skip_init(nn.Linear, fan_in, fan_out)
+        linear = nn.utils.skip_init(nn.Linear, fan_in, fan_out)  # type: ignore[no-untyped-call]
         nn.init.orthogonal_(linear.weight, output_gain if last else math.sqrt(2.0), generator=generator)
         nn.init.zeros_(linear.bias)
         layers.append(linear)
@@ -62,11 +63,27 @@ def build_mlp(
     return nn.Sequential(*layers)
 
 
+def floating_type(module: nn.Module) -> torch.dtype:
+    """The type of a network's weights, in which it expects observations."""
+    first = next(module.parameters(), None)
+    return first.dtype if first is not None and first.is_floating_point() else torch.float32
+
+
+def linear_layers(module: nn.Module) -> list[nn.Linear]:
+    """The linear layers of a network that `describe` knows, in the order in which they are applied."""
+    if isinstance(module, nn.Linear):
+        return [module]
+    # Not ``children()``: that leaves out a layer's second use.
+    return [
+        layer for child in module._modules.values() if child is not None for layer in linear_layers(child)
+    ]
+
+
 def output_size(module: nn.Module) -> int | None:
     """Numbers that a feed-forward network puts out; None where it is no network that `describe` knows."""
     if describe(module, "") is None:
         return None
-    return [layer for layer in module.modules() if isinstance(layer, nn.Linear)][-1].out_features
+    return linear_layers(module)[-1].out_features
 
 
 def check_networks(actor: nn.Module, critic: nn.Module, spaces: SpaceSpec) -> None:
@@ -110,11 +127,14 @@ def describe(module: nn.Module, prefix: str) -> list[dict[str, Any]] | None:
 
 
 def _collect(module: nn.Module, prefix: str, layers: list[dict[str, Any]]) -> bool:
-    if module._forward_hooks or module._forward_pre_hooks:
+    if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
         return False
     kind = type(module)
     if kind is nn.Sequential:
-        return all(_collect(child, f"{prefix}.{name}", layers) for name, child in module.named_children())
+        children = module._modules.items()
+        return all(
+            child is not None and _collect(child, f"{prefix}.{name}", layers) for name, child in children
+        )
     layer = _layer(module, prefix)
     if layer is None:
         return False
@@ -126,7 +146,7 @@ def _layer(module: nn.Module, prefix: str) -> dict[str, Any] | None:
     kind = type(module)
     if kind is nn.Linear:
         assert isinstance(module, nn.Linear)
-        if module.weight.dtype is not torch.float32 or hasattr(module, "parametrizations"):
+        if module.weight.dtype is not torch.float32:
             return None
         bias = None if module.bias is None else f"{prefix}.bias"
         return {"op": "linear", "weight": f"{prefix}.weight", "bias": bias}

@@ -26,9 +26,13 @@ Array = np.ndarray[Any, Any]
 class Statistics(Protocol):
     """A normaliser, as far as saving goes."""
 
-    def state(self) -> dict[str, Array]: ...
+    def state(self) -> dict[str, Array]:
+        """Its numbers, by name."""
+        ...
 
-    def load_state(self, state: Mapping[str, Array]) -> None: ...
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """Go on from what `state` returned."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from optix_bus.agents.torch.networks import check_networks, describe, output_siz
 from optix_bus.agents.torch.parts import TrainedParts
 from optix_bus.agents.torch.ppo_update import AutogradPPO
 from optix_bus.agents.tunable import changed, complete
-from optix_bus.errors import CheckpointError, LearningFailure, Unsuitable
+from optix_bus.errors import CheckpointError, ConfigurationError, LearningFailure, Unsuitable
 from optix_bus.interfaces import Acting, BaseAgent
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
 from optix_bus.types import EpisodeData, HyperparamSet, NamedArrays, SpaceSpec
@@ -80,13 +80,17 @@ class TorchPPOAgent(BaseAgent):
         self._optimizer = optimizer
         self._reward_normalizer = reward_normalizer
         self._obs_normalizer = obs_normalizer
+        if reward_normalizer is not None and not isinstance(reward_normalizer, RewardNormalizer):
+            raise ConfigurationError(
+                f"reward_normalizer is a {type(reward_normalizer).__name__}, expected a RewardNormalizer"
+            )
         if spaces is not None:
             check_networks(self._actor, self._critic, spaces)
         self._rates = [float(group["lr"]) for group in optimizer.param_groups]
         self._hyperparams = complete(PPO, hyperparams, learning_rate=self._rates[0])
         self._apply_learning_rate()
-        #: Version of the policy that acts now; one more after each window, and after every other change of the
-        #: weights. Whoever numbers policies himself may set it.
+        #: Version of the policy that acts now; one more after each window, and after every other change of
+        #: the weights. Whoever numbers policies himself may set it.
         self.policy_version = 0
         seed = int(torch.randint(2**62, ())) if seed is None else seed
         self._learning_rng, acting_rng = _streams(np.random.default_rng(seed))
@@ -108,11 +112,13 @@ class TorchPPOAgent(BaseAgent):
 
     def act_batch(self, observations: np.ndarray[Any, Any], *, deterministic: bool = False) -> Acting:
         """Act for ``[B, *obs_shape]``: actions int64 ``[B]``, log-probabilities float32 ``[B]``."""
-        return self._acting.policy().act_batch(observations, deterministic=deterministic or self._deterministic)
+        return self._acting.policy().act_batch(
+            observations, deterministic=deterministic or self._deterministic
+        )
 
     def action_probs(self, observation: Any) -> npt.NDArray[np.float32]:
         """Probability of each action for one observation, ``[n_actions]``."""
-        return self._acting.policy().action_probs(np.asarray(observation)[None])[0]
+        return np.asarray(self._acting.policy().action_probs(np.asarray(observation)[None])[0])
 
     def policy(self) -> CategoricalPolicy:
         """The acting half with the weights of now; later learning does not change it."""
@@ -133,16 +139,19 @@ class TorchPPOAgent(BaseAgent):
         self._acting.reseed(acting_rng)
 
     def reset_cache(self) -> None:
-        """Copy the weights again before the next action. Changes of weights are noticed without it, except
-        those made through ``parameter.data`` on a GPU."""
-        self._acting.forget()
+        """Look at the networks again before the next action.
+
+        Needed only after replacing layers or networks, and after changes through ``parameter.data`` on a GPU;
+        all other changes of weights are noticed.
+        """
+        self._acting.forget(self._actor, self._device)
 
     def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
         """One PPO update from a window ``[T]`` or ``[T, B]``.
 
         Returns:
-            policy_loss, value_loss, entropy, approx_kl, clip_fraction, loss and grad_norm as means over the last
-            epoch; initial_kl and initial_ratio_error of the first minibatch; updates, samples,
+            policy_loss, value_loss, entropy, approx_kl, clip_fraction, loss and grad_norm as means over the
+            last epoch; initial_kl and initial_ratio_error of the first minibatch; updates, samples,
             explained_variance (0 where the targets do not vary) and steps_without_successor.
 
         Raises:
@@ -187,14 +196,16 @@ class TorchPPOAgent(BaseAgent):
         """Put the given hyperparameters into force; those not named stay.
 
         Raises:
-            ConfigurationError: an unknown name, a wrong type or a value out of range; nothing has changed then.
+            ConfigurationError: an unknown name, a wrong type or a value out of range; nothing has changed.
         """
         self._hyperparams = changed(PPO, self._hyperparams, hyperparams)
         self._apply_learning_rate()
 
     def state(self) -> NamedArrays:
-        """Weights, moments and statistics, with the description of the policy. It depends on what was learnt,
-        not on what was acted: random streams are not part of it."""
+        """Weights, moments and statistics, with the description of the policy.
+
+        It depends on what was learnt, not on what was acted: random streams are not part of it.
+        """
         arrays, optimizer = self._parts.arrays()
         metadata = {
             "algorithm": PPO.algorithm,
@@ -213,8 +224,8 @@ class TorchPPOAgent(BaseAgent):
         """
         if "optimizer" not in state.metadata:
             raise CheckpointError(
-                f"found a state without an optimizer (metadata: {', '.join(state.metadata) or 'empty'}), expected "
-                "one that state() of this agent made"
+                f"found a state without an optimizer (metadata: {', '.join(state.metadata) or 'empty'}), "
+                "expected one that state() of this agent made"
             )
         self._parts.load(state.arrays, state.metadata["optimizer"])
         self._apply_learning_rate()
@@ -247,7 +258,7 @@ class TorchPPOAgent(BaseAgent):
         self._critic.cpu()
         self._optimizer.state.clear()
         self._device = torch.device("cpu")
-        self._acting.moved(self._device)
+        self._acting.forget(self._actor, self._device)
         gc.collect()
         torch.cuda.empty_cache()
 
@@ -258,11 +269,13 @@ class TorchPPOAgent(BaseAgent):
         if not reason:
             return FastPPO(self._actor, self._critic, self._optimizer)
         if self._fast is True:
-            raise Unsuitable(f"fast=True, but the update cannot be computed by hand: {reason}; try fast='auto'")
+            raise Unsuitable(
+                f"fast=True, but the update cannot be computed by hand: {reason}; try fast='auto'"
+            )
         return AutogradPPO(self._actor, self._critic, self._optimizer, self._device)
 
     def _weights_changed(self, version: int) -> None:
-        self._acting.forget()
+        self._acting.forget(self._actor, self._device)
         self.policy_version = version
 
     def _apply_learning_rate(self) -> None:
@@ -297,6 +310,6 @@ def _failure(
     found = ", ".join(f"{name} {array.min():.4g} to {array.max():.4g}" for name, array in ranges.items())
     bad = ", ".join(f"{name} {value}" for name, value in report.items() if not math.isfinite(value))
     return LearningFailure(
-        f"window {window}: the PPO update is not finite ({bad}); the weights are as before it. The window holds "
-        f"{found}. Try a lower learning_rate, or normalise observations and rewards"
+        f"window {window}: the PPO update is not finite ({bad}); the weights are as before it. The window "
+        f"holds {found}. Try a lower learning_rate, or normalise observations and rewards"
     )

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from optix_bus.agents.batch import STATISTICS, Batch, Float32
+from optix_bus.agents.torch.networks import floating_type
 
 # Rows of one forward pass outside the update: bounds the memory that a long window of images takes.
 _CHUNK = 16384
@@ -35,14 +36,14 @@ class AutogradPPO:
     def values(self, observations: Float32) -> Float32:
         """V of ``[N, *obs_shape]``, as ``[N]``."""
         with torch.no_grad():
-            parts = [self._critic(x).reshape(-1) for x in self._tensor(observations).split(_CHUNK)]
+            parts = [self._critic(x).reshape(-1) for x in torch.split(self._inputs(observations), _CHUNK)]
         return _numpy(parts) if parts else np.zeros(0, np.float32)
 
     def log_probs(self, observations: Float32, actions: npt.NDArray[np.int64]) -> Float32:
         """Log-probabilities ``[N]`` of actions ``[N]``."""
         with torch.no_grad():
-            x, chosen = self._tensor(observations), self._tensor(actions)
-            pairs = zip(x.split(_CHUNK), chosen.split(_CHUNK), strict=True)
+            x, chosen = self._inputs(observations), self._tensor(actions)
+            pairs = zip(torch.split(x, _CHUNK), torch.split(chosen, _CHUNK), strict=True)
             parts = [_log_probs(self._actor(part), index)[1] for part, index in pairs]
         return _numpy(parts)
 
@@ -60,12 +61,14 @@ class AutogradPPO:
         return report
 
     def _epochs(self, batch: Batch, params: Mapping[str, Any], rng: np.random.Generator) -> dict[str, float]:
-        tensors = tuple(
-            self._tensor(a)
-            for a in (
-                batch.observations, batch.actions, batch.log_probs, batch.advantages, batch.returns, batch.values
-            )
-        )  # fmt: skip
+        numbers: tuple[np.ndarray[Any, Any], ...] = (
+            batch.actions,
+            batch.log_probs,
+            batch.advantages,
+            batch.returns,
+            batch.values,
+        )
+        tensors = (self._inputs(batch.observations), *(self._tensor(array) for array in numbers))
         parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
         rows, size, limit = len(batch.actions), params["minibatch_size"], params["target_kl"]
         initial: dict[str, float] = {}
@@ -80,16 +83,16 @@ class AutogradPPO:
             for start in range(0, rows, size):
                 part = tuple(tensor[start : start + size] for tensor in shuffled)
                 exact = batch.on_policy and not initial
-                loss, numbers, ratio = ppo_loss(self._actor, self._critic, part, params, exact=exact)
-                statistics.append(numbers)
+                loss, found, ratio = ppo_loss(self._actor, self._critic, part, params, exact=exact)
+                statistics.append(found)
                 if not initial:
                     error = float((ratio - 1.0).abs().max())
-                    initial = {"initial_kl": float(numbers[3]), "initial_ratio_error": error}
-                far = limit is not None and float(numbers[3]) > 1.5 * limit
+                    initial = {"initial_kl": float(found[3]), "initial_ratio_error": error}
+                far = limit is not None and float(found[3]) > 1.5 * limit
                 if far:
                     break
                 self._optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                torch.autograd.backward(loss)
                 norms.append(nn.utils.clip_grad_norm_(parameters, params["max_grad_norm"]).detach())
                 self._optimizer.step()
                 updates += 1
@@ -104,17 +107,26 @@ class AutogradPPO:
         tensors = [p for module in (self._actor, self._critic) for p in module.parameters()]
         return bool(torch.stack([torch.isfinite(p).all() for p in tensors]).all())
 
+    def _inputs(self, observations: Float32) -> Tensor:
+        return self._tensor(observations).to(floating_type(self._actor))
+
     def _tensor(self, array: np.ndarray[Any, Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
 
 def ppo_loss(
-    actor: nn.Module, critic: nn.Module, part: tuple[Tensor, ...], params: Mapping[str, Any], *, exact: bool = False
+    actor: nn.Module,
+    critic: nn.Module,
+    part: tuple[Tensor, ...],
+    params: Mapping[str, Any],
+    *,
+    exact: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss, its `STATISTICS` and the ratios ``[n]`` of one minibatch.
 
     Args:
-        actor, critic: the networks.
+        actor: gives logits.
+        critic: gives values.
         part: observations, actions, log_probs, advantages, returns, values, as in `Batch`.
         params: hyperparameters of the card.
         exact: the networks are still the ones that acted. Recomputed log-probabilities of another batch shape
