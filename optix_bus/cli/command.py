@@ -80,6 +80,11 @@ def print_unforeseen(error: Exception, *, debug: bool) -> None:
     click.echo(f"internal error: {type(error).__name__}: {error} ({hint})", err=True)
 
 
+def colour_wanted() -> bool:
+    """Whether stderr is a terminal whose user has not refused colour (https://no-color.org)."""
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+
+
 def _remember(key: str) -> Callable[[click.Context, click.Parameter, bool], None]:
     def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         ctx.meta[key] = value
@@ -97,7 +102,7 @@ def _print_error(error: OptixError, *, as_json: bool) -> None:
     if not problems:
         click.echo(f"error: {error}", err=True)
         return
-    colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    colour = colour_wanted()
     for problem in problems:
         click.echo(problem.render(colour), err=True)
     count = len(problems)

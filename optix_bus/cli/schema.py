@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from optix_bus.cli.command import command
+from optix_bus.cli.command import command, say
 from optix_bus.errors import ConfigurationError
 
 
@@ -26,8 +26,10 @@ def schema(nodes: tuple[str, ...], output: Path | None) -> None:
     In an editor with a YAML language server put this line at the top of a topology:
     # yaml-language-server: $schema=topology.schema.json
     """
+    from optix_bus.runtime.topology_classes import add_search_path
     from optix_bus.runtime.topology_schema import topology_schema
 
+    add_search_path(Path.cwd())
     text = json.dumps(topology_schema(nodes), indent=2)
     if output is None:
         click.echo(text)
@@ -36,3 +38,4 @@ def schema(nodes: tuple[str, ...], output: Path | None) -> None:
         output.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"cannot write {output}: {error.strerror}") from error
+    say({"files": [str(output)]}, f"wrote {output}")

@@ -60,29 +60,28 @@ def test_a_process_named_by_the_user_stands():
         (
             "{class: tests.runtime.fake_nodes:SixMethods, arguments: {sise: 1, size: 2}}",
             8,
-            58,
+            60,
             "'sise'",
             "'size'",
         ),
         (
             "{class: tests.runtime.fake_nodes:make_six, device: cpu, arguments: {size: 1}}",
             8,
-            44,
+            46,
             "'device'",
             "",
         ),
-        ("{algorithm: ppo, arguments: {a: 1}}", 8, 18, "'arguments' of the agent has no effect", "remove it"),
-        ("{algorithm: ppo, class: tests.runtime.fake_nodes:make_six}", 8, 1, "found both", ""),
-        ("{algorithm: ppo, framework: jax}", 8, 29, "expected one of", ""),
-        ("{algorithm: ppo, hyperparameters: 3}", 8, 35, "expected a mapping", ""),
+        ("{algorithm: ppo, arguments: {a: 1}}", 8, 20, "'arguments' of the agent has no effect", "remove it"),
+        ("{algorithm: ppo, class: tests.runtime.fake_nodes:make_six}", 8, 3, "found both", ""),
+        ("{algorithm: ppo, framework: jax}", 8, 31, "expected one of", ""),
+        ("{algorithm: ppo, hyperparameters: 3}", 8, 37, "expected a mapping", ""),
     ],
 )
 def test_a_mistake_in_the_agent_has_its_place(agent, line, column, said, suggestion):
-    indented = f"  {agent}\n"
-    found = problems(with_agent(indented))
+    found = problems(with_agent(f"  {agent}\n"))
     matching = [p for p in found if p.line == line and said in p.message]
     assert matching, [problem.headline for problem in found]
-    assert matching[0].column == column + (0 if not agent.startswith("{") else 2)
+    assert matching[0].column == column
     assert suggestion in f"{matching[0].message}; {matching[0].suggestion}"
 
 
