@@ -42,7 +42,8 @@ class EpisodeScores:
     @property
     def iqm(self) -> float:
         """Interquartile mean: the mean without the lowest and highest quarter, each rounded down to whole
-        episodes (Agarwal et al. 2021, arXiv:2108.13264, section 4.2); NaN without an episode."""
+        episodes (Agarwal et al. 2021, arXiv:2108.13264, section 4.2); NaN without an episode.
+        """
         cut = self.n // 4
         middle = np.sort(self.returns)[cut : self.n - cut]
         return float(middle.mean()) if self.n else float("nan")

@@ -66,7 +66,7 @@ class BatchPipeline(SteppingPipeline):
             1,
             builds_more=not given,
             agent=agent,
-            window_size=window_size or n_steps or 200,
+            window_size=next((size for size in (window_size, n_steps) if size is not None), 200),
             seed=seed,
             role=role,
             max_evaluation_steps=max_evaluation_steps,

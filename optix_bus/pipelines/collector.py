@@ -80,7 +80,7 @@ class Collector:
             if gate.changes_actions:
                 gate.clip(window.actions[step], window.sent[step])
             ended, finals, info = stepper.step(
-                gate.outgoing(window.sent[step]),
+                window.sent[step],
                 following,
                 window.rewards[step],
                 window.terminated[step],

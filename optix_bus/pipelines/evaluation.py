@@ -121,7 +121,7 @@ class Evaluation:
             differs = (sent != actions).reshape(rows, -1).any(axis=1)
             self._clipped += int(np.count_nonzero(differs[active]))
         rewards, terminated, truncated = np.zeros(rows), np.zeros(rows, bool), np.zeros(rows, bool)
-        _, finals, info = stepper.step(gate.outgoing(sent), following, rewards, terminated, truncated, active)
+        _, finals, info = stepper.step(sent, following, rewards, terminated, truncated, active)
         self._refuse_not_finite(following)
         refuse_not_finite(rewards, "reward")
         for row in active:

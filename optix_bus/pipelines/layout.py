@@ -119,10 +119,6 @@ class ActionGate:
             self.clipped += int(changed.reshape(len(actions), -1).any(axis=1).sum())
         return out
 
-    def outgoing(self, actions: Array) -> Any:
-        """Actions in the form that single environments are stepped with: Python integers where Discrete."""
-        return actions.tolist() if self._plain else actions
-
     def take_clipped(self) -> int:
         """The count, set back to zero."""
         count, self.clipped = self.clipped, 0

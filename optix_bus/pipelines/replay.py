@@ -111,7 +111,5 @@ def _replay(
 def _step(collector: Collector, sent: Array, now: Array, rows: list[int]) -> list[int]:
     count = collector.stepper.n
     flags = np.zeros((2, count), bool)
-    ended, _, _ = collector.stepper.step(
-        collector.gate.outgoing(sent), now, np.zeros(count), flags[0], flags[1], rows
-    )
+    ended, _, _ = collector.stepper.step(sent, now, np.zeros(count), flags[0], flags[1], rows)
     return ended

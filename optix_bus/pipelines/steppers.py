@@ -60,7 +60,7 @@ class Stepper(Protocol):
 
     def step(
         self,
-        actions: Any,
+        actions: Array,
         observations: Array,
         rewards: Array,
         terminated: Array,
@@ -96,6 +96,10 @@ class ListStepper:
         self._environments = list(environments)
         self._owned = owned
         self._steps = [environment.step for environment in environments]
+        # Many environments of one choice expect a Python integer, as `Discrete` promises.
+        self._plain = np.dtype(getattr(first.action_space, "dtype", None)).kind in "iu" and (
+            first.action_space.shape == ()
+        )
 
     def reset(self, rows: Sequence[int], seeds: Sequence[int], observations: Array) -> None:
         """Reset these environments with their seeds."""
@@ -113,7 +117,7 @@ class ListStepper:
 
     def step(
         self,
-        actions: Any,
+        actions: Array,
         observations: Array,
         rewards: Array,
         terminated: Array,
@@ -122,12 +126,13 @@ class ListStepper:
     ) -> Stepped:
         """Step these environments in order."""
         steps = self._steps
+        chosen = actions.tolist() if self._plain else actions
         ended: list[int] = []
         infos: dict[int, Info] = {}
         row = -1
         try:
             for row in rows:
-                observation, reward, done, cut, info = steps[row](actions[row])
+                observation, reward, done, cut, info = steps[row](chosen[row])
                 observations[row] = observation
                 rewards[row] = reward
                 if done or cut:

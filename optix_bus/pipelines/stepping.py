@@ -238,7 +238,7 @@ class SteppingPipeline(BasePipeline):
         except StepFailure as broken:
             row = broken.index
             episode = int(progress["episodes"][row]) if row is not None else -1
-            failure = self._failure(broken, collector.stepper, episode, 0)
+            failure = self._failure(broken, collector.stepper, episode, -1 if broken.phase == "step" else 0)
             self._give_up(failed=True)
             raise failure from broken.__cause__
         self._windows = int(progress["windows"])

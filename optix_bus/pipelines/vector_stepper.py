@@ -54,7 +54,7 @@ class VectorStepper:
 
     def step(
         self,
-        actions: Any,
+        actions: Array,
         observations: Array,
         rewards: Array,
         terminated: Array,

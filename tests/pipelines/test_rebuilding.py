@@ -1,0 +1,191 @@
+"""Open episodes are taken up again from their numbers and their actions."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+import optix_bus.pipelines.ledger
+from optix_bus.errors import ConfigurationError, EnvironmentFailure
+from optix_bus.interfaces import Acting
+from optix_bus.pipelines import (
+    BatchPipeline,
+    PipelineSettings,
+    SteppingPipeline,
+    VectorBatchPipeline,
+    make_pipeline,
+)
+from optix_bus.types import EpisodeData
+from tests.pipelines.counting_environment import CountingEnvironment, Scripted
+
+
+class Wavering:
+    """Leans with the pole, and now and then not, by its own random stream."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(0)
+
+    def act_batch(self, observations: Any, *, deterministic: bool = False) -> Acting:
+        right = observations[:, 2] + 0.4 * observations[:, 3] > 0
+        return Acting((right ^ (self.rng.random(len(right)) < 0.1)).astype(np.int64))
+
+    def reseed(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+
+
+def windows(pipeline: SteppingPipeline, numbers: range) -> list[EpisodeData]:
+    return [pipeline.collect(number, np.random.default_rng(number)) for number in numbers]
+
+
+def assert_same(found: EpisodeData, expected: EpisodeData) -> None:
+    for name in ("observations", "actions", "rewards", "terminated", "truncated", "final_observations"):
+        assert np.array_equal(getattr(found, name), getattr(expected, name)), name
+    assert np.array_equal(found.episode_starts, expected.episode_starts)
+    assert found.metadata == expected.metadata
+    assert found.episode_id == expected.episode_id
+
+
+def cartpole(vectorization: str = "sync", environments: int = 4) -> SteppingPipeline:
+    settings = PipelineSettings(environments=environments, window_steps=30, vectorization=vectorization)
+    return make_pipeline("CartPole-v1", {}, settings, seed=11, agent=Wavering())
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+@pytest.mark.parametrize("cut", [0, 1, 5])
+def test_a_rebuilt_pipeline_continues_identically(vectorization: str, cut: int) -> None:
+    original, rebuilt = cartpole(), cartpole(vectorization)
+    windows(original, range(cut))
+    progress = original.progress()
+    expected = windows(original, range(cut, cut + 4))
+    try:
+        assert rebuilt.rebuild(progress) == []
+        for found, other in zip(windows(rebuilt, range(cut, cut + 4)), expected, strict=True):
+            assert_same(found, other)
+    finally:
+        rebuilt.teardown()
+
+
+def test_a_pipeline_goes_back_to_its_own_past() -> None:
+    pipeline = cartpole()
+    windows(pipeline, range(2))
+    progress = pipeline.progress()
+    first = windows(pipeline, range(2, 5))
+    assert pipeline.rebuild(progress) == []
+    for found, expected in zip(windows(pipeline, range(2, 5)), first, strict=True):
+        assert_same(found, expected)
+
+
+def test_progress_is_a_picture_and_does_not_move_on() -> None:
+    pipeline = cartpole()
+    windows(pipeline, range(2))
+    progress = pipeline.progress()
+    steps, total = list(progress["steps"]), progress["total_steps"]
+    observations = progress["observations"].copy()
+    windows(pipeline, range(2, 4))
+    assert progress["steps"] == steps
+    assert progress["total_steps"] == total
+    assert np.array_equal(progress["observations"], observations)
+    assert [len(actions) for actions in progress["actions"]] == steps
+
+
+def test_an_episode_longer_than_a_window_is_replayed_from_its_beginning() -> None:
+    def build() -> BatchPipeline:
+        return BatchPipeline(partial(CountingEnvironment, (25,)), Scripted(), window_size=10, seed=1)
+
+    pipeline = build()
+    windows(pipeline, range(2))
+    rebuilt = build()
+    assert rebuilt.rebuild(pipeline.progress()) == []
+    data = rebuilt.collect(2)
+    assert data.observations[:6, 2].tolist() == [20, 21, 22, 23, 24, 0]
+    assert data.metadata["episode_returns"] == [25 * 26 / 2]
+    assert data.metadata["total_steps"] == 30
+
+
+def test_an_environment_that_forgets_its_seed_is_given_up_and_named() -> None:
+    class Fickle(CountingEnvironment):
+        counter = 0
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            Fickle.counter += 1
+            self.tag = Fickle.counter
+            return super().reset(seed=seed, options=options)
+
+    def build() -> VectorBatchPipeline:
+        makers = [partial(CountingEnvironment, (50,)), partial(Fickle, (50,))]
+        return VectorBatchPipeline(makers, Scripted(), window_size=10, seed=1)
+
+    pipeline = build()
+    windows(pipeline, range(2))
+    rebuilt = build()
+    assert rebuilt.rebuild(pipeline.progress()) == [1]
+    data = rebuilt.collect(2)
+    assert data.metadata["abandoned_episodes"] == [1]
+    assert data.episode_starts[0].tolist() == [False, True]
+    assert data.observations[0, 0].tolist() == [0, 0, 20]
+
+
+def test_an_episode_that_ends_early_in_the_replay_is_given_up() -> None:
+    pipeline = BatchPipeline(partial(CountingEnvironment, (50,)), Scripted(), window_size=10, seed=1)
+    pipeline.collect(0)
+    other = BatchPipeline(partial(CountingEnvironment, (4,)), Scripted(), window_size=10, seed=1)
+    assert other.rebuild(pipeline.progress()) == [0]
+    assert other.collect(1).episode_starts[0]
+
+
+def test_what_cannot_be_seeded_one_by_one_begins_anew_and_says_so() -> None:
+    pipeline, rebuilt = cartpole("native"), cartpole("native")
+    windows(pipeline, range(2))
+    progress = pipeline.progress()
+    lost = rebuilt.rebuild(progress)
+    assert lost == [number for number in progress["episodes"] if number >= 0] != []
+    data = rebuilt.collect(2)
+    assert data.metadata["abandoned_episodes"] == lost
+    assert data.episode_starts[0].all()
+
+
+def test_an_episode_without_end_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optix_bus.pipelines.ledger, "REPLAYABLE_STEPS", 25)
+    pipeline = BatchPipeline(partial(CountingEnvironment, (10**9,)), Scripted(), window_size=10, seed=1)
+    kept = []
+    for number in range(4):
+        pipeline.collect(number)
+        kept.append(len(pipeline.progress()["actions"][0]))
+    assert kept == [10, 20, 0, 0]
+    rebuilt = BatchPipeline(partial(CountingEnvironment, (10**9,)), Scripted(), window_size=10, seed=1)
+    assert rebuilt.rebuild(pipeline.progress()) == [0]
+
+
+@pytest.mark.parametrize(("change", "message"), [({"role": "other"}, "role"), ({"seed": 12}, "seed 12")])
+def test_progress_of_another_pipeline_is_refused(change: dict[str, Any], message: str) -> None:
+    pipeline = cartpole()
+    with pytest.raises(ConfigurationError, match=message):
+        pipeline.rebuild(pipeline.progress() | change)
+
+
+def test_progress_of_another_number_of_environments_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="4 environments cannot be rebuilt with 3"):
+        cartpole(environments=3).rebuild(cartpole().progress())
+
+
+def test_a_pipeline_without_a_seed_of_its_own_takes_the_saved_one() -> None:
+    pipeline = BatchPipeline(env_id="CartPole-v1", agent=Wavering(), window_size=20)
+    windows(pipeline, range(2))
+    rebuilt = BatchPipeline(env_id="CartPole-v1", agent=Wavering(), window_size=20)
+    assert rebuilt.rebuild(pipeline.progress()) == []
+    for found, expected in zip(windows(rebuilt, range(2, 4)), windows(pipeline, range(2, 4)), strict=True):
+        assert_same(found, expected)
+
+
+def test_an_environment_that_raises_during_the_replay_is_named() -> None:
+    class Tired(CountingEnvironment):
+        def step(self, action: Any) -> Any:
+            raise RuntimeError("no more")
+
+    pipeline = BatchPipeline(partial(CountingEnvironment, (50,)), Scripted(), window_size=10, seed=1)
+    pipeline.collect(0)
+    with pytest.raises(EnvironmentFailure, match=r"a replayed step of train episode 0 .*no more"):
+        BatchPipeline(partial(Tired, (50,)), Scripted(), window_size=10, seed=1).rebuild(pipeline.progress())
