@@ -34,11 +34,11 @@ def init(path: Path, template_name: str, force: bool) -> None:
     from optix_bus.runtime.topology_templates import template, write_topology
 
     chosen = template(template_name)
-    texts = {path: write_topology(chosen)}
-    texts |= {path.parent / name: text for name, text in chosen.files.items()}
-    there = [str(file) for file in texts if file.exists()]
+    beside = {path.parent / name: text for name, text in chosen.files.items()}
+    there = [str(file) for file in (path, *beside) if file.exists()]
     if there and not force:
         raise ConfigurationError(f"{' and '.join(there)} exists already; give another path, or --force")
+    texts = {path: write_topology(chosen), **beside}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for file, text in texts.items():

@@ -182,6 +182,8 @@ def _fill_mapping(tree: Tree, node: Any, source: Source, problems: list[Problem]
             parts = value_node.value if isinstance(value_node, SequenceNode) else [value_node]
             for part in parts:
                 below = _convert(part, source, problems, depth + 1)
+                if below.kind != "mapping":
+                    problems.append(Problem.at(below.place, f"'<<' takes a mapping, found {below.described}"))
                 merged = {**below.entries, **merged}  # the first of several merged mappings wins
             continue
         mark, end = key_node.start_mark, key_node.end_mark

@@ -101,6 +101,7 @@ def test_a_tab_before_a_value_has_its_place():
         ("a: 1\n---\nb: 2\n", 2, 1, "second document"),
         ("a: 1\nb: x\x07\n", 2, 5, "not allowed"),
         ("a:\n  b: 1\n c: 2\n", 3, 2, "indentation"),
+        ("<<: 3\n", 1, 5, "'<<' takes a mapping, found the number 3"),
         ("1: x\n", 1, 1, "a key must be text"),
         ("[a]: x\n", 1, 1, "a key must be text"),
         ("a: !!python/object:os.system x\n", 1, 4, "means nothing here"),
