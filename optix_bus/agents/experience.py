@@ -88,13 +88,13 @@ def read_experience(data: EpisodeData) -> Experience:
         ConfigurationError: arrays of different lengths, or no step to learn from.
         LearningFailure: a reward, observation or log-probability is not finite.
     """
-    rewards = np.asarray(data.rewards, np.float64)
-    if rewards.ndim not in (1, 2) or rewards.size == 0:
+    given = np.asarray(data.rewards, np.float64)
+    if given.ndim not in (1, 2) or given.size == 0:
         raise ConfigurationError(
-            f"window {data.episode_id}: rewards have shape {rewards.shape}, expected [T] or [T, B], not empty"
+            f"window {data.episode_id}: rewards have shape {given.shape}, expected [T] or [T, B], not empty"
         )
-    single = rewards.ndim == 1
-    shape = rewards.shape if rewards.ndim == 2 else (*rewards.shape, 1)
+    single = given.ndim == 1
+    shape = (*given.shape, 1) if single else given.shape
 
     def rows(name: str, value: Any, dtype: Any = None) -> Array:
         try:
@@ -103,10 +103,10 @@ def read_experience(data: EpisodeData) -> Experience:
             raise ConfigurationError(
                 f"window {data.episode_id}: {name} are no rectangular array of numbers ({error})"
             ) from error
-        if array.shape[: rewards.ndim] != rewards.shape:
+        if array.shape[: given.ndim] != given.shape:
             raise ConfigurationError(
                 f"window {data.episode_id}: {name} have shape {array.shape}, "
-                f"expected {list(rewards.shape)} in front, like the rewards"
+                f"expected {list(given.shape)} in front, like the rewards"
             )
         return array[:, None] if single else array
 
@@ -115,7 +115,7 @@ def read_experience(data: EpisodeData) -> Experience:
     truncated = rows("truncated", data.truncated, bool) & ~terminated
     valid = np.ones(shape, bool) if data.valid is None else rows("valid", data.valid, bool).copy()
     log_probs = None if data.log_probs is None else rows("log_probs", data.log_probs, np.float64)
-    rewards = rows("rewards", rewards)
+    rewards = rows("rewards", given)
 
     follows = np.zeros(shape, bool)
     follows[:-1] = ~terminated[:-1] & ~truncated[:-1] & valid[1:]

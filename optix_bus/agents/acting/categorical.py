@@ -50,14 +50,14 @@ class CategoricalPolicy:
         rows, n = logits.shape
         if rows not in self._scratch:
             self._scratch[rows] = _scratch(rows, n)
-        peak, weights, cumulated, threshold, passed, index = self._scratch[rows]
+        peak, weights, cumulated, draws, threshold, passed, index = self._scratch[rows]
         np.maximum.reduce(logits, axis=1, keepdims=True, out=peak)
         logits -= peak
         np.exp(logits, out=weights)
         np.add.accumulate(weights, axis=1, out=cumulated)
         total = cumulated[:, -1:]
-        self._rng.random(dtype=np.float32, out=threshold[:count, 0])
-        threshold *= total
+        self._rng.random(dtype=np.float32, out=draws[:count, 0])
+        np.multiply(draws, total, out=threshold)
         # Action k is chosen where the sum up to k is the first above the threshold. Only the n - 1 inner
         # sums are compared, so that rounding can never choose an action that does not exist.
         np.less_equal(cumulated[:, :-1], threshold, out=passed)
@@ -83,6 +83,7 @@ def _scratch(rows: int, n: int) -> tuple[Array, ...]:
         np.empty((rows, n), np.float32),
         np.empty((rows, n), np.float32),
         np.zeros((rows, 1), np.float32),
+        np.empty((rows, 1), np.float32),
         np.empty((rows, n - 1), bool),
         np.arange(rows),
     )

@@ -93,8 +93,9 @@ class TorchPPOAgent(BaseAgent):
         #: the weights. Whoever numbers policies himself may set it.
         self.policy_version = 0
         seed = int(torch.randint(2**62, ())) if seed is None else seed
-        self._learning_rng, acting_rng = _streams(np.random.default_rng(seed))
-        self._acting = LiveActing(self._actor, obs_normalizer, self._device, acting_rng)
+        rng = np.random.default_rng(seed)
+        self._learning_rng = rng.spawn(1)[0]
+        self._acting = LiveActing(self._actor, obs_normalizer, self._device, rng)
         self._deterministic = False
         self._fast = fast
         if fast is True:
@@ -134,9 +135,12 @@ class TorchPPOAgent(BaseAgent):
             self._deterministic = before
 
     def reseed(self, rng: np.random.Generator) -> None:
-        """Draw acting, shuffling and perturbing from this generator, as two streams of its own."""
-        self._learning_rng, acting_rng = _streams(rng)
-        self._acting.reseed(acting_rng)
+        """Act from this generator, exactly as `policy` would; shuffle and perturb from a child of it.
+
+        Acting more or less therefore never changes how is learnt.
+        """
+        self._learning_rng = rng.spawn(1)[0]
+        self._acting.reseed(rng)
 
     def reset_cache(self) -> None:
         """Look at the networks again before the next action.
@@ -287,13 +291,6 @@ class TorchPPOAgent(BaseAgent):
                 group["lr"].fill_(value)
             else:
                 group["lr"] = value
-
-
-def _streams(rng: np.random.Generator) -> tuple[np.random.Generator, np.random.Generator]:
-    """Two independent streams, so that acting more or less never changes how is learnt."""
-    seeds = rng.integers(0, 2**63, size=(2, 4), dtype=np.uint64)
-    learning, acting = (np.random.default_rng(row.tolist()) for row in seeds)
-    return learning, acting
 
 
 def _failure(
