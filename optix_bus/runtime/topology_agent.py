@@ -7,6 +7,7 @@ is imported, because only so its name, its methods and its arguments can be chec
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 from optix_bus.agents.cards import CARDS
@@ -19,6 +20,7 @@ from optix_bus.runtime.validation import Checker
 from optix_bus.types import SpaceSpec
 
 SIX_METHODS = ("act", "learn", "get_hyperparams", "set_hyperparams", "save_weights", "load_weights")
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 _SPREAD_METHODS = ("state", "load_state", "policy", "reseed")
 
 
@@ -73,6 +75,10 @@ def _check_algorithm(name: str, tree: Tree, spaces: SpaceSpec | None, checker: C
         message = f"{name} does not exist for the framework '{framework}'"
         hint = did_you_mean(framework, card.frameworks, "it exists for")
         checker.add(tree.entries["framework"].value.place, message, hint, "agent.framework")
+    device = _text(tree, "device")
+    if device is not None and not _DEVICE.fullmatch(device):
+        hint = did_you_mean(device, ("auto", "cpu", "cuda", "mps")) or "write auto, cpu, cuda, cuda:N or mps"
+        checker.add(tree.entries["device"].value.place, f"unknown device '{device}'", hint, "agent.device")
     below = tree.get("hyperparameters")
     if below is not None:
         checker.settings(card.hyperparameters, below, name, "agent.hyperparameters", word="hyperparameter")

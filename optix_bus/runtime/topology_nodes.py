@@ -42,7 +42,18 @@ def check_nodes(tree: Tree, checker: Checker, shared_agent: bool) -> tuple[NodeE
     if len(checker.problems) == before:  # with an entry missing the wiring would only repeat that
         check_roles(whole, tree, checker)
         check_wiring(whole, tree, checker)
+        if shared_agent:
+            _refuse_lookahead(whole, tree, checker)
     return whole
+
+
+def _refuse_lookahead(entries: tuple[NodeEntry, ...], tree: Tree, checker: Checker) -> None:
+    """One agent object cannot collect the next window while it learns from the last."""
+    for entry in entries:
+        written = tree.get(entry.name, "lookahead")
+        if written is not None and getattr(entry.settings, "lookahead", None):
+            message = "lookahead needs an agent whose policy travels (state, load_state, policy, reseed)"
+            checker.add(written.place, message, "write 0", f"nodes.{entry.name}.lookahead")
 
 
 def _check_entry(name: str, entry: Entry, checker: Checker, shared_agent: bool) -> NodeEntry | None:

@@ -48,7 +48,7 @@ class AgentSettings:
     hyperparameters: dict[str, Any] = setting(
         factory=dict, description="Hyperparameters that differ from the algorithm's defaults."
     )
-    device: str = setting("auto", "Where the networks live: auto, cpu, cuda or cuda:N.")
+    device: str = setting("auto", "Where the networks live: auto, cpu, cuda, cuda:N or mps.")
     class_: str | None = setting(None, "Your own agent as module:Class, with the six methods.")
     arguments: dict[str, Any] = setting(factory=dict, description="Arguments of your own agent's class.")
 

@@ -204,9 +204,10 @@ def _line(indent: int, key: str, value: Any, words: str, *, commented: bool = Fa
 
 def _inline(value: Any) -> str:
     """A value on one line."""
-    yaml = YAML(typ="safe", pure=True)
+    yaml: Any = YAML(typ="safe", pure=True)
     yaml.default_flow_style = True
     yaml.width = 1000
+    yaml.sort_base_mapping_type_on_output = False
     out = io.StringIO()
     yaml.dump([value], out)
     return out.getvalue().strip().removeprefix("[").removesuffix("]")

@@ -53,6 +53,7 @@ class DriverSettings:
 
     windows: int = setting(description="How many windows to ask for.", minimum=1)
     patience: int = setting(5, "Windows without improvement.", minimum=1)
+    lookahead: int = setting(0, "Windows ahead of learning.", minimum=0)
 
     def __post_init__(self) -> None:
         if self.patience > self.windows:
