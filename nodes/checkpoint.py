@@ -49,7 +49,8 @@ class CheckpointNode(Node):
             EvalMetrics(event.score, dict(event.metrics), event.window, ctx.now),
             HyperparamSet(dict(event.params), event.window, ctx.now),
             policy_version=event.policy_version,
-            sequence=ctx.sequence,
+            # The window, not the event's number: the same seed gives the same snapshots in every run.
+            sequence=event.window,
         )
         ctx.emit(
             SnapshotSaved(
@@ -66,10 +67,13 @@ class CheckpointNode(Node):
 
     @handles(RollbackRequested)
     def on_rollback(self, event: RollbackRequested, ctx: Context) -> None:
-        best = self._registry.best
-        if best is None:
+        restored = self._registry.restore_best()
+        if restored is None:
             ctx.emit(RolledBack(window=event.window, final=event.final))
             return
+        best, policy = restored
+        for damage in self._registry.damaged:
+            ctx.log.warning("damaged snapshot skipped", snapshot=damage)
         self._rollbacks += 1
         ctx.emit(
             RolledBack(
@@ -78,6 +82,6 @@ class CheckpointNode(Node):
                 snapshot_id=best.snapshot_id,
                 policy_version=best.policy_version,
                 score=best.eval_metrics.primary_score,
-                policy=ctx.write_blob("best", self._rollbacks, self._registry.load(best)),
+                policy=ctx.write_blob("best", self._rollbacks, policy),
             )
         )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from optix_bus.agents.acting import load_policy
+from optix_bus.errors import ConfigurationError
 from optix_bus.interfaces import ArrayAgent
 from optix_bus.messages import (
     CollectWindow,
@@ -153,22 +154,30 @@ class PipelineNode(Node):
         if not hasattr(self._pipeline, "evaluate"):
             return self._next_window()
         first, self._episodes_played = self._episodes_played, self._episodes_played + self._episodes
-        if self._agent is None:
-            self._acting(policy_version, -1)
-            return self._run_episodes(first)
-        if isinstance(self._agent, ArrayAgent):
-            self._pipeline.set_agent(self._agent.policy())
-            return self._run_episodes(first)
         with contextlib.ExitStack() as stack:
-            actor = self._agent
-            if hasattr(actor, "evaluation_mode"):
-                stack.enter_context(actor.evaluation_mode())
+            if self._agent is None:
+                self._acting(policy_version, -1)
             else:
-                # What `act` stashes for `learn`, and what it counts, must not come from validation episodes.
-                actor = copy.deepcopy(actor)
-            self._pipeline.set_agent(actor)
-            return self._run_episodes(first)
+                actor = self._frozen(policy_version)
+                if hasattr(actor, "evaluation_mode"):
+                    stack.enter_context(actor.evaluation_mode())
+                self._pipeline.set_agent(actor)
+            evaluated: EpisodeData = self._pipeline.evaluate(self._episodes, first)
+            return evaluated
 
-    def _run_episodes(self, first: int) -> EpisodeData:
-        evaluated: EpisodeData = self._pipeline.evaluate(self._episodes, first)
-        return evaluated
+    def _frozen(self, version: int) -> Any:
+        """A copy of the shared agent as it was when this version was current.
+
+        The learner changes the agent before the version is confirmed; and what `act` stashes for `learn`, and
+        what it counts, must not come from validation episodes.
+        """
+        if version not in self._policies:
+            actor = self._agent.policy() if isinstance(self._agent, ArrayAgent) else self._agent
+            try:
+                self._policies.put(version, copy.deepcopy(actor))
+            except Exception as error:
+                raise ConfigurationError(
+                    f"{type(self._agent).__name__} cannot be copied for validation ({type(error).__name__}: {error}); "
+                    "give it __deepcopy__, or state(), load_state(), policy() and reseed()"
+                ) from error
+        return self._policies.get(version)

@@ -33,6 +33,9 @@ class VersionShelf(Generic[T]):
             self._evaluated = [*self._evaluated[-1:], version]
         self._items = {v: item for v, item in self._items.items() if v >= version or v in self._evaluated}
 
+    def __contains__(self, version: int) -> bool:
+        return version in self._items
+
     def get(self, version: int) -> T:
         """The item of a version that is kept."""
         try:
