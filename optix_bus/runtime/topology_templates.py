@@ -152,7 +152,7 @@ def _agent(given: Mapping[str, Any]) -> list[str]:
     chosen = given.get("hyperparameters", {})
     card = CARDS[given["algorithm"]]
     head = "  hyperparameters:" + ("" if chosen else " {}")
-    return [*lines, f"{head:<{_COLUMN}}# {card.title}.", *_options(card.hyperparameters, chosen, 4)]
+    return [*lines, f"{head:<{_COLUMN}} # {card.title}.", *_options(card.hyperparameters, chosen, 4)]
 
 
 def _node(entry: Mapping[str, Any]) -> list[str]:
