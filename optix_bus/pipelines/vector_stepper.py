@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from multiprocessing.connection import wait
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ import numpy as np
 from optix_bus.errors import ConfigurationError
 from optix_bus.pipelines.environments import name_of, step_limit
 from optix_bus.pipelines.steppers import Array, Ending, Info, Seeding, StepFailure, Stepped
+
+#: How long to wait for the process behind a closed pipe; only the error message depends on it.
+DYING_SECONDS = 5.0
 
 
 class VectorStepper:
@@ -50,7 +54,7 @@ class VectorStepper:
             begun, _ = self._environments.reset(seed=by_row, options={"reset_mask": mask})
             observations[mask] = begun[mask]
         except Exception as error:
-            raise StepFailure(self._culprit(), "reset") from error
+            raise StepFailure(self._culprit(error), "reset") from error
 
     def step(
         self,
@@ -65,7 +69,7 @@ class VectorStepper:
         try:
             seen, reward, done, cut, infos = self._environments.step(actions)
         except Exception as error:
-            raise StepFailure(self._culprit(), "step") from error
+            raise StepFailure(self._culprit(error), "step") from error
         observations[:] = seen
         rewards[:] = reward
         terminated[:] = done
@@ -89,15 +93,17 @@ class VectorStepper:
         else:
             self._environments.close()
 
-    def _culprit(self) -> int | None:
+    def _culprit(self, error: Exception) -> int | None:
         """Which worker process raised or died, where the environments have processes."""
         inner = self._environments.unwrapped
         for index, pipe in enumerate(getattr(inner, "parent_pipes", ())):
             if pipe is None:
                 return index
-        for index, process in enumerate(getattr(inner, "processes", ())):
-            if not process.is_alive():
-                return index
+        sentinels = [process.sentinel for process in getattr(inner, "processes", ())]
+        if sentinels and isinstance(error, EOFError | OSError):
+            # The pipe of a dying process closes a moment before the process is gone.
+            gone = set(wait(sentinels, timeout=DYING_SECONDS))
+            return next((index for index, sentinel in enumerate(sentinels) if sentinel in gone), None)
         return None
 
 

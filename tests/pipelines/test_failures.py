@@ -146,6 +146,8 @@ def test_an_interrupt_leaves_no_half_window_behind() -> None:
     assert after.metadata["abandoned_episodes"] == [0]
 
 
+# Gymnasium warns of the very failure that the test provokes.
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_worker_process_that_raises_is_named_and_replaced() -> None:
     makers = [partial(CountingEnvironment, (30,)), partial(Fragile, (30,), (0, 5), boom)]
     pipeline = VectorBatchPipeline(makers, Scripted(), window_size=4, async_envs=True, seed=6)
@@ -160,6 +162,7 @@ def test_a_worker_process_that_raises_is_named_and_replaced() -> None:
         pipeline.teardown()
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_worker_process_that_dies_is_named() -> None:
     makers = [partial(CountingEnvironment, (30,)), partial(Fragile, (30,), (0, 5), leave)]
     pipeline = VectorBatchPipeline(makers, Scripted(), window_size=4, async_envs=True, seed=6)
