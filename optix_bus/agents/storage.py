@@ -1,7 +1,8 @@
-"""An agent's state on disk: one safetensors file, its metadata as JSON texts in the header."""
+"""An agent's state on disk: one safetensors file, its metadata as a JSON text in the header."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from optix_bus.errors import CheckpointError
 from optix_bus.types import NamedArrays
 
 FILE = "agent.safetensors"
+_KEY = "state"
 
 
 def save_state(state: NamedArrays, path: str) -> None:
@@ -25,7 +27,8 @@ def save_state(state: NamedArrays, path: str) -> None:
         CheckpointError: the place cannot be written.
     """
     target = _file(path)
-    header = {key: json.dumps(value) for key, value in state.metadata.items()}
+    # One entry: safetensors writes several in an order that differs from call to call.
+    header = {_KEY: json.dumps(dict(state.metadata), sort_keys=True)}
     content = save({name: np.ascontiguousarray(array) for name, array in state.arrays.items()}, header)
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
@@ -33,7 +36,8 @@ def save_state(state: NamedArrays, path: str) -> None:
         beside.write_bytes(content)
         os.replace(beside, target)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            beside.unlink(missing_ok=True)
         raise CheckpointError(f"cannot write the weights to {target}: {error}") from error
 
 
@@ -50,7 +54,7 @@ def read_state(path: str) -> NamedArrays:
         with safe_open(str(source), framework="numpy") as content:
             header = content.metadata() or {}
             arrays = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - no mapping
-        return NamedArrays(arrays, {key: json.loads(value) for key, value in header.items()})
+        return NamedArrays(arrays, json.loads(header.get(_KEY, "{}")))
     except (SafetensorError, ValueError, OSError) as error:
         raise CheckpointError(f"the weights at {source} are damaged: {error}") from error
 

@@ -44,7 +44,9 @@ def _observations(rows: int, inputs: int = 4, seed: int = 0):
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
 def test_probabilities_and_log_probabilities_equal_those_of_torch(activation):
     torch.manual_seed(1)
-    module = nn.Sequential(nn.Linear(4, 32), activation, nn.Linear(32, 16, bias=False), activation, nn.Linear(16, 3))
+    module = nn.Sequential(
+        nn.Linear(4, 32), activation, nn.Linear(32, 16, bias=False), activation, nn.Linear(16, 3)
+    )
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.mul_(3.0)
@@ -196,27 +198,22 @@ def test_observations_of_another_size_are_refused_with_both_sizes():
         load_policy(_state(_mlp())).act_batch(np.zeros((8, 7), np.float32))
 
 
+def _described(**changes):
+    return {"policy": {"format": 1, "kind": "mlp", "head": "categorical", "layers": [], **changes}}
+
+
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
         ({}, "without a policy description"),
-        ({"policy": {"format": 2}}, "of format 2, expected 1"),
-        ({"policy": {"format": 1, "kind": "agent", "head": "categorical"}}, "Let the agent itself act"),
-        (
-            {"policy": {"format": 1, "kind": "mlp", "head": "categorical", "layers": [{"op": "conv"}]}},
-            "found layer 'conv'",
-        ),
-        (
-            {
-                "policy": {
-                    "format": 1, "kind": "mlp", "head": "categorical", "layers": [{"op": "linear", "weight": "w"}]
-                }
-            },
-            "names the array 'w'",
-        ),
-        ({"policy": {"format": 1, "kind": "mlp", "head": "categorical", "layers": []}}, "without a linear layer"),
+        (_described(format=2), "of format 2, expected 1"),
+        (_described(kind="agent"), "Let the agent itself act"),
+        (_described(head="gaussian"), "with head 'gaussian'"),
+        (_described(layers=[{"op": "conv"}]), "found layer 'conv'"),
+        (_described(layers=[{"op": "linear", "weight": "w"}]), "names the array 'w'"),
+        (_described(), "without a linear layer"),
     ],
-)  # fmt: skip
+)
 def test_a_state_that_cannot_act_is_refused_with_the_reason(metadata, message):
     with pytest.raises(ConfigurationError, match=message):
         load_policy(NamedArrays({}, metadata))

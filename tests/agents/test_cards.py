@@ -91,7 +91,11 @@ def test_given_hyperparameters_stand_over_defaults_and_the_rest_stays():
     [
         (ArraySpec("box", (4,), "float32"), ArraySpec("discrete", (), "int64", n=2), None),
         (ArraySpec("discrete", (), "int64", n=9), ArraySpec("discrete", (), "int64", n=2), None),
-        (ArraySpec("box", (4,), "float32"), ArraySpec("box", (1,), "float32"), "actions are box, expected discrete"),
+        (
+            ArraySpec("box", (4,), "float32"),
+            ArraySpec("box", (1,), "float32"),
+            "actions are box, expected discrete",
+        ),
         (ArraySpec("box", (8, 8), "uint8"), ArraySpec("discrete", (), "int64", n=2), "FlattenObservation"),
         (ArraySpec("dict", (), "None"), ArraySpec("discrete", (), "int64", n=2), "observations are dict"),
     ],

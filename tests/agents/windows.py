@@ -9,7 +9,9 @@ import numpy as np
 from optix_bus.types import ArraySpec, EpisodeData, SpaceSpec
 
 VECTOR = SpaceSpec("vector", ArraySpec("box", (4,), "float32"), ArraySpec("discrete", (), "int64", n=3))
-NUMBERS = SpaceSpec("numbers", ArraySpec("discrete", (), "int64", n=5), ArraySpec("discrete", (), "int64", n=2))
+NUMBERS = SpaceSpec(
+    "numbers", ArraySpec("discrete", (), "int64", n=5), ArraySpec("discrete", (), "int64", n=2)
+)
 
 
 def random_window(

@@ -55,7 +55,9 @@ def test_one_environment_gives_the_same_numbers_as_a_column_of_many():
 
 
 def test_a_termination_is_worth_nothing_and_a_truncation_its_final_value():
-    ended, _ = compute_gae([1.0], [0.0], terminated=[True], truncated=[False], final_values=[100.0], gamma=0.9)
+    ended, _ = compute_gae(
+        [1.0], [0.0], terminated=[True], truncated=[False], final_values=[100.0], gamma=0.9
+    )
     cut, _ = compute_gae([1.0], [0.0], terminated=[False], truncated=[True], final_values=[100.0], gamma=0.9)
     assert ended.tolist() == [1.0]
     assert cut.tolist() == [91.0]

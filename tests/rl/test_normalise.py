@@ -10,7 +10,9 @@ from optix_bus.rl import ObsNormalizer, RewardNormalizer, RunningMeanStd
 
 @settings(max_examples=40, deadline=None)
 @given(
-    chunks=st.lists(st.integers(0, 20), min_size=1, max_size=6), seed=st.integers(0, 1000), shift=st.floats(-1e3, 1e3)
+    chunks=st.lists(st.integers(0, 20), min_size=1, max_size=6),
+    seed=st.integers(0, 1000),
+    shift=st.floats(-1e3, 1e3),
 )
 def test_moments_do_not_depend_on_how_the_data_arrive(chunks, seed, shift):
     rng = np.random.default_rng(seed)
@@ -109,4 +111,6 @@ def test_a_saved_normaliser_goes_on_alike(make):
         first.update(data, np.zeros(data.shape, bool))
     second.load_state(first.state())
     np.testing.assert_array_equal(first.normalize(data), second.normalize(data))
-    assert {k: v.tolist() for k, v in first.state().items()} == {k: v.tolist() for k, v in second.state().items()}
+    assert {k: v.tolist() for k, v in first.state().items()} == {
+        k: v.tolist() for k, v in second.state().items()
+    }
