@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from optix_bus.agents.acting import load_policy
 from optix_bus.errors import ConfigurationError
@@ -35,6 +34,11 @@ class PipelineNode(Node):
     emits = (WindowCollected,)
     roles = ("train", "validation")
     settings = PipelineSettings
+    only_in_role: ClassVar[dict[str, str]] = {
+        "episodes": "validation",
+        "max_evaluation_steps": "validation",
+        "window_steps": "train",
+    }
     optional = (EvaluationRequested, HyperparametersChanged, StopRequested)
 
     def __init__(self, pipeline: Any, role: Role = "train", *, agent: Any = None, episodes: int = 20) -> None:
@@ -92,7 +96,9 @@ class PipelineNode(Node):
         else:
             return
         purpose: Purpose = "train" if self._role == "train" else "score"
-        self._announce(data, purpose, event.window, event.policy_version, event.hyperparams_version, ctx, event.evaluate)
+        self._announce(
+            data, purpose, event.window, event.policy_version, event.hyperparams_version, ctx, event.evaluate
+        )
 
     @handles(EvaluationRequested)
     def on_evaluation(self, event: EvaluationRequested, ctx: Context) -> None:
@@ -154,16 +160,12 @@ class PipelineNode(Node):
         if not hasattr(self._pipeline, "evaluate"):
             return self._next_window()
         first, self._episodes_played = self._episodes_played, self._episodes_played + self._episodes
-        with contextlib.ExitStack() as stack:
-            if self._agent is None:
-                self._acting(policy_version, -1)
-            else:
-                actor = self._frozen(policy_version)
-                if hasattr(actor, "evaluation_mode"):
-                    stack.enter_context(actor.evaluation_mode())
-                self._pipeline.set_agent(actor)
-            evaluated: EpisodeData = self._pipeline.evaluate(self._episodes, first)
-            return evaluated
+        if self._agent is None:
+            self._acting(policy_version, -1)
+        else:
+            self._pipeline.set_agent(self._frozen(policy_version))
+        evaluated: EpisodeData = self._pipeline.evaluate(self._episodes, first)
+        return evaluated
 
     def _frozen(self, version: int) -> Any:
         """A copy of the shared agent as it was when this version was current.

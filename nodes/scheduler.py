@@ -51,7 +51,9 @@ class SchedulerNode(Node):
     settings = LoopSettings
     optional = (ExternallyScored, StopRequested)
 
-    def __init__(self, machine: LoopMachine, *, validation: bool, optimizer: bool, lookahead: int = 0) -> None:
+    def __init__(
+        self, machine: LoopMachine, *, validation: bool, optimizer: bool, lookahead: int = 0
+    ) -> None:
         self.machine = machine
         self._validation = validation
         self._optimizer = optimizer
@@ -160,7 +162,9 @@ class SchedulerNode(Node):
         self._last = score
         self._evaluations += 1
         probing = score.learnt_with in self._probes
-        window.judgement = self.machine.judge(_evaluation(score, window.steps, probing), external=window.external)
+        window.judgement = self.machine.judge(
+            _evaluation(score, window.steps, probing), external=window.external
+        )
         if not window.judgement.candidate:
             return
         if self._validation and window.external is None:
@@ -191,7 +195,9 @@ class SchedulerNode(Node):
         score: WindowScored = window.score
         number, version = window.number, score.policy_version
         if judgement.verdict == "improved":
-            ctx.emit(Improved(window=number, policy_version=version, score=score.score, margin=judgement.margin))
+            ctx.emit(
+                Improved(window=number, policy_version=version, score=score.score, margin=judgement.margin)
+            )
         elif judgement.verdict == "plateaued":
             ctx.emit(Plateaued(window=number, state=judgement.state))
         elif judgement.verdict == "degraded":

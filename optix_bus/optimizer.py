@@ -78,7 +78,9 @@ class RLOptimizer:
     ) -> None:
         _check(settings)
         run_id = time.strftime("run-%Y%m%d-%H%M%S-") + f"{time.time_ns() % 10**6:06d}"
-        folder = Path(checkpoint_dir) if checkpoint_dir is not None else Path("optix_bus_checkpoints") / run_id
+        folder = (
+            Path(checkpoint_dir) if checkpoint_dir is not None else Path("optix_bus_checkpoints") / run_id
+        )
         tuning: Any = optimizer
         if optimizer is None or optimizer is True:
             defaults = TuningSettings()

@@ -31,8 +31,10 @@ def setting(
         default: the value when the user says nothing; leave out for a required setting.
         description: one sentence, shown by ``optix-bus init``, in the schema and in errors.
         factory: makes the default where it is mutable.
-        minimum, maximum: inclusive bounds for numbers.
-        above, below: exclusive bounds for numbers.
+        minimum: inclusive lower bound of a number.
+        maximum: inclusive upper bound of a number.
+        above: exclusive lower bound of a number.
+        below: exclusive upper bound of a number.
         choices: the only values allowed.
         unit: of a number, e.g. ``seconds``.
     """

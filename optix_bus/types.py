@@ -70,7 +70,10 @@ class EpisodeData:
     @property
     def dones(self) -> np.ndarray[Any, Any]:
         """``[T, (B,)]`` bool: the episode ended here, for whichever reason."""
-        return np.logical_or(np.asarray(self.terminated, bool), np.asarray(self.truncated, bool))
+        ended: np.ndarray[Any, Any] = np.logical_or(
+            np.asarray(self.terminated, bool), np.asarray(self.truncated, bool)
+        )
+        return ended
 
     @property
     def total_reward(self) -> float:

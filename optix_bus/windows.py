@@ -93,6 +93,6 @@ def _plain(value: Any) -> Any:
 
 def _not_an_array(name: str, found: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{name} of a window cannot leave its process: found {found}, expected a rectangular array of numbers; "
-        "put pipeline, learner and evaluator under one `process:`, or run inline"
+        f"{name} of a window cannot leave its process: found {found}, expected a rectangular array of "
+        "numbers; put pipeline, learner and evaluator under one `process:`, or run inline"
     )

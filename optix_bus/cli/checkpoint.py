@@ -47,7 +47,10 @@ def list_(run: str | None) -> None:
     say({"snapshots": rows, "damaged": registry.damaged}, "\n".join(text) if rows else "no snapshots")
 
 
-@command("show", example="optix-bus checkpoint show runs/tonight\noptix-bus checkpoint show --snapshot 00000012-v000012")
+@command(
+    "show",
+    example="optix-bus checkpoint show runs/tonight\noptix-bus checkpoint show --snapshot 00000012-v000012",
+)
 @click.argument("run", required=False)
 @_SNAPSHOT
 def show(run: str | None, snapshot: str | None) -> None:
@@ -78,7 +81,9 @@ def show(run: str | None, snapshot: str | None) -> None:
 )
 @click.argument("run", required=False)
 @_SNAPSHOT
-@click.option("--episodes", default=100, show_default=True, type=click.IntRange(1), help="Complete episodes to play.")
+@click.option(
+    "--episodes", default=100, show_default=True, type=click.IntRange(1), help="Complete episodes to play."
+)
 @click.option("--seed", default=10000, show_default=True, help="Seed of the episodes; training used others.")
 @click.option("--stochastic", is_flag=True, help="Sample actions instead of taking the likeliest.")
 def evaluate(run: str | None, snapshot: str | None, episodes: int, seed: int, stochastic: bool) -> None:

@@ -17,7 +17,9 @@ from optix_bus.runtime.run_directory import end_processes, remove_outside
 
 @command("down", example="optix-bus down\noptix-bus down runs/tonight --seconds 60")
 @click.argument("run", required=False)
-@click.option("--seconds", default=60.0, show_default=True, help="How long the loop may take to end in order.")
+@click.option(
+    "--seconds", default=60.0, show_default=True, help="How long the loop may take to end in order."
+)
 @click.option("--now", is_flag=True, help="Do not wait for the best policy to be restored.")
 def down(run: str | None, seconds: float, now: bool) -> None:
     """End RUN (by default the newest): the loop stops, the best policy is restored, all processes end.
@@ -35,7 +37,9 @@ def down(run: str | None, seconds: float, now: bool) -> None:
                 supervisor.send_signal(signal.SIGTERM)
         while record.supervisor.alive():
             if time.monotonic() > deadline:
-                raise NodeFailure(f"the supervisor (pid {record.supervisor.pid}) has not ended in {seconds:g} s; use --now")
+                raise NodeFailure(
+                    f"the supervisor (pid {record.supervisor.pid}) has not ended in {seconds:g} s; use --now"
+                )
             time.sleep(0.02)
         record = folder.read()
         say(
@@ -46,4 +50,7 @@ def down(run: str | None, seconds: float, now: bool) -> None:
     swept = end_processes(record)
     remove_outside(record)
     left = f"; ended what was left: {', '.join(swept)}" if swept else ""
-    say({"run": str(folder.root), "swept": swept, "reason": record.reason}, f"{record.run_id} was not running{left}")
+    say(
+        {"run": str(folder.root), "swept": swept, "reason": record.reason},
+        f"{record.run_id} was not running{left}",
+    )

@@ -52,7 +52,9 @@ def _files(folder: RunDirectory, node: str | None) -> list[Path]:
     process = next((p.name for p in folder.read().processes if node in (p.name, *p.nodes)), node)
     chosen = [path for path in files if path.stem == process]
     if not chosen:
-        raise ConfigurationError(f"{node} has no log; logs: {', '.join(path.stem for path in files) or 'none'}")
+        raise ConfigurationError(
+            f"{node} has no log; logs: {', '.join(path.stem for path in files) or 'none'}"
+        )
     return chosen
 
 

@@ -25,7 +25,9 @@ def ps(run: str | None) -> None:
     state = record.state if alive or record.state in ("finished", "failed") else "dead"
     rows = [row for process in [record.supervisor, *record.processes] for row in _rows(process, record)]
     text = [f"{record.run_id}  {state.upper()}  seed {record.seed}  {folder.root}"]
-    text.append(f"{'NAME':<16} {'PID':>8}  {'STATE':<9} {'RESTARTS':>8} {'INCARNATION':>11} {'MEMORY':>9}  PROCESS")
+    text.append(
+        f"{'NAME':<16} {'PID':>8}  {'STATE':<9} {'RESTARTS':>8} {'INCARNATION':>11} {'MEMORY':>9}  PROCESS"
+    )
     for row in rows:
         memory = f"{row['rss_bytes'] / 2**20:.0f} MiB" if row["rss_bytes"] else "—"
         text.append(
@@ -33,7 +35,13 @@ def ps(run: str | None) -> None:
             f"{row['incarnation']:>11} {memory:>9}  {row['process']}"
         )
     say(
-        {"run": str(folder.root), "run_id": record.run_id, "state": state, "reason": record.reason, "nodes": rows},
+        {
+            "run": str(folder.root),
+            "run_id": record.run_id,
+            "state": state,
+            "reason": record.reason,
+            "nodes": rows,
+        },
         "\n".join(text),
     )
 

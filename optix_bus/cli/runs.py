@@ -19,10 +19,14 @@ def find_run(run: str | None) -> RunDirectory:
             if (folder / "run.json").exists():
                 return RunDirectory(folder)
         known = ", ".join(str(path) for path in known_runs()[:5])
-        raise ConfigurationError(f"{run} is no run" + (f"; newest runs: {known}" if known else " (no run.json in it)"))
+        raise ConfigurationError(
+            f"{run} is no run" + (f"; newest runs: {known}" if known else " (no run.json in it)")
+        )
     newest = known_runs()
     if not newest:
-        raise ConfigurationError("there is no run below ./runs: name its folder, or start one with: optix-bus up")
+        raise ConfigurationError(
+            "there is no run below ./runs: name its folder, or start one with: optix-bus up"
+        )
     return RunDirectory(newest[0])
 
 

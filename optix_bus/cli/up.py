@@ -114,7 +114,9 @@ def _detach(path: str, overrides: tuple[str, ...], folder: Path, as_json: bool) 
             break
         if process.poll() is not None:
             lines = log.read_text(errors="replace").strip().splitlines()
-            raise NodeFailure(f"the run did not start: {lines[-1] if lines else 'it said nothing'} (see {log})")
+            raise NodeFailure(
+                f"the run did not start: {lines[-1] if lines else 'it said nothing'} (see {log})"
+            )
         time.sleep(0.05)
     record = run.read()
     say(

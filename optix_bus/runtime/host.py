@@ -1,6 +1,6 @@
 """The process host: one process of a run with one or more nodes in it, on the bus.
 
-    python -m optix_bus.runtime.host RUN PROCESS INCARNATION
+python -m optix_bus.runtime.host RUN PROCESS INCARNATION
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import Any
 
 import msgspec
 import structlog
-
 from optix_bus.bus.blobs import FileBlobStore
 from optix_bus.bus.codec import Codec
 from optix_bus.bus.link import Frame, Link
+from optix_bus.runtime.heartbeat import Heartbeat
+
 from optix_bus.errors import NodeFailure, OptixError
 from optix_bus.messages import VOCABULARY, Event, TimerFired, TimerSet
 from optix_bus.runtime import lifeline
 from optix_bus.runtime.endpoints import endpoints_in
 from optix_bus.runtime.fold import Fold
-from optix_bus.runtime.heartbeat import Heartbeat
 from optix_bus.runtime.plan import RunPlan
 from optix_bus.runtime.run_directory import RunDirectory
 from optix_bus.runtime.site import build_nodes
@@ -121,7 +121,9 @@ class ProcessHost:
 
     def _send(self, node: str, cause: int, index: int, event: Event) -> None:
         name, body = self._codec.encode(event)
-        refs = [value for field in event.__struct_fields__ if isinstance(value := getattr(event, field), BlobRef)]
+        refs = [
+            value for field in event.__struct_fields__ if isinstance(value := getattr(event, field), BlobRef)
+        ]
         if refs:
             self._sent[(node, cause, index)] = refs
         self._link.emit(node, cause, index, name, body)

@@ -10,7 +10,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
-from optix_bus.bus.clock import Clock
+from optix_bus.bus.clock import Clock, SystemClock
 from optix_bus.errors import NodeFailure, OptixError
 from optix_bus.messages import Event, RunFinished, RunStarted, StopRequested, TimerFired, TimerSet
 from optix_bus.runtime.fold import BlobStore, Envelope, Fold
@@ -49,11 +49,9 @@ class InlineRunner:
         local = LocalStore()
         make_store = stores if stores is not None else lambda _name: local
         self._stores = {name: make_store(name) for name in nodes}
-        self._folds = [
-            Fold(name, node, seed=seed, store=self._stores[name]) for name, node in nodes.items()
-        ]
+        self._folds = [Fold(name, node, seed=seed, store=self._stores[name]) for name, node in nodes.items()]
         self._listener = listener
-        self._clock = clock if clock is not None else Clock()
+        self._clock = clock if clock is not None else SystemClock()
         self._queue: deque[tuple[str, int, int, Event]] = deque()
         self._timers: list[tuple[int, int, str, str]] = []
         self._roots: dict[str, int] = {}
@@ -131,7 +129,7 @@ class InlineRunner:
         if not self._timers:
             return
         if not self._queue:
-            self._clock.sleep_until_ns(self._timers[0][0])
+            self._clock.sleep((self._timers[0][0] - self._clock.now_ns()) / 1e9)
         while self._timers and self._timers[0][0] <= self._clock.now_ns():
             _, _, node, key = heapq.heappop(self._timers)
             self._post_root(f"{node}!timer", TimerFired(node=node, key=key))
@@ -143,7 +141,9 @@ class InlineRunner:
             if isinstance(value, BlobRef):
                 self._stores[value.owner].retire(value.name)
 
-    def _guard(self, fold: Fold, doing: str, function: Callable[..., list[Event] | None], *args: object) -> list[Event]:
+    def _guard(
+        self, fold: Fold, doing: str, function: Callable[..., list[Event] | None], *args: object
+    ) -> list[Event]:
         try:
             return function(*args) or []
         except OptixError:

@@ -39,7 +39,9 @@ class LocalStore:
         try:
             return self._objects[ref.name]
         except KeyError:
-            raise BlobError(f"blob {ref.name} is gone: it was read after the event that announced it") from None
+            raise BlobError(
+                f"blob {ref.name} is gone: it was read after the event that announced it"
+            ) from None
 
     def retire(self, name: str) -> None:
         """Forget an object."""

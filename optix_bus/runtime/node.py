@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from optix_bus.errors import NodeFailure
 from optix_bus.messages import Event
-from optix_bus.types import BlobRef, NamedArrays
+from optix_bus.types import BlobRef, EpisodeData, NamedArrays
 
 Handler = Callable[[Any, Any, "Context"], None]
 H = TypeVar("H", bound=Callable[..., None])
@@ -70,11 +70,11 @@ class Context(Protocol):
         """Send an event. It leaves when the handler returns; a handler that raises has sent nothing."""
         ...
 
-    def write_blob(self, kind: str, number: int, content: NamedArrays) -> BlobRef:
+    def write_blob(self, kind: str, number: int, content: NamedArrays | EpisodeData) -> BlobRef:
         """Store arrays beside the events, as ``NODE/KIND-NUMBER``; waits while the budget is spent."""
         ...
 
-    def read_blob(self, ref: BlobRef) -> NamedArrays:
+    def read_blob(self, ref: BlobRef) -> Any:
         """The arrays behind a reference, read-only. Valid while the event that announced it is in hand;
         what is kept longer stays readable, because it is mapped or held in memory."""
         ...
@@ -153,6 +153,10 @@ class Node:
     settings: ClassVar[type] = NoSettings
     #: Event types that this node waits for only where somebody emits them.
     optional: ClassVar[tuple[type[Event], ...]] = ()
+    #: Settings that have an effect in one role only.
+    only_in_role: ClassVar[dict[str, str]] = {}
+    #: Whether several nodes of this class with the same role make sense.
+    replicable: ClassVar[bool] = False
     _handlers: ClassVar[dict[type[Event], str]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

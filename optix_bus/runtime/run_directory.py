@@ -1,13 +1,13 @@
 """The folder of a run: what is in it, who runs in it, and what it has outside (sockets, shared memory).
 
-    RUN/topology.yaml     the resolved topology
-    RUN/run.json          who runs: written anew at every change, read by `ps`, `down`, `logs`
-    RUN/journal/          every event, in order (MCAP)
-    RUN/checkpoints/      the best policies
-    RUN/logs/NODE.log     what each process said
-    RUN/failures/NODE.json why a node died
-    RUN/blobs/            arrays, where there is no shared memory
-    RUN/report.json       how it ended
+RUN/topology.yaml     the resolved topology
+RUN/run.json          who runs: written anew at every change, read by `ps`, `down`, `logs`
+RUN/journal/          every event, in order (MCAP)
+RUN/checkpoints/      the best policies
+RUN/logs/NODE.log     what each process said
+RUN/failures/NODE.json why a node died
+RUN/blobs/            arrays, where there is no shared memory
+RUN/report.json       how it ended
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ from types import FrameType
 from typing import Any
 
 import msgspec
-
 from optix_bus.bus.codec import Codec
 from optix_bus.bus.link import Link
+
 from optix_bus.errors import BusError, ConfigurationError, NodeFailure
 from optix_bus.messages import (
     VOCABULARY,
@@ -145,7 +145,9 @@ class Supervisor:
             self._link = link
             for process in plan.processes:
                 nodes = [node.name for node in plan.of_process(process)]
-                self._start(process, ["-m", "optix_bus.runtime.host", str(self._run.root), process, "1"], nodes)
+                self._start(
+                    process, ["-m", "optix_bus.runtime.host", str(self._run.root), process, "1"], nodes
+                )
             self._save("starting")
             self._await_ready(plan)
             self._save("running")
@@ -256,7 +258,9 @@ class Supervisor:
                     "(run.max_handle_seconds)",
                 )
             if now - process.heard > limits.idle_seconds:
-                raise _Lost(name, f"has been silent for more than {limits.idle_seconds:g} s (run.idle_seconds)")
+                raise _Lost(
+                    name, f"has been silent for more than {limits.idle_seconds:g} s (run.idle_seconds)"
+                )
 
     def _root(self, event: Event) -> None:
         assert self._link is not None
@@ -373,4 +377,6 @@ def default_run_directory(topology: Topology) -> Path:
 def require_posix() -> None:
     """Processes need Unix sockets; elsewhere the same topology runs inline."""
     if sys.platform == "win32":
-        raise ConfigurationError("nodes run as processes on Linux and macOS; on Windows use: optix-bus up --inline")
+        raise ConfigurationError(
+            "nodes run as processes on Linux and macOS; on Windows use: optix-bus up --inline"
+        )

@@ -162,9 +162,7 @@ def test_an_off_policy_agent_is_not_rolled_back(tmp_path: Path) -> None:
         def on_episode_end(self, episode_id: int, eval_metrics: EvalMetrics | None) -> None:
             levels.append(eval_metrics.primary_score if eval_metrics else -1)
 
-    optimizer(
-        tmp_path, agent, max_episodes=12, rollback_on_degradation=True, callbacks=[Watch()]
-    ).run()
+    optimizer(tmp_path, agent, max_episodes=12, rollback_on_degradation=True, callbacks=[Watch()]).run()
     assert levels.count(900.0) == 1
 
 
@@ -234,8 +232,14 @@ def test_a_tuner_is_credited_by_what_the_scored_policy_was_learnt_with(tmp_path:
 
     tuner = Tuner()
     optimizer(tmp_path, Rated([1]), optimizer=tuner, max_episodes=5).run()
-    # Window 0 scores the initial policy; the proposal after it acts on window 1, whose policy window 2 scores.
-    assert [(window, version) for window, version, _ in tuner.heard] == [(0, 0), (1, 0), (2, 1), (3, 2), (4, 3)]
+    # Window 0 scores the initial policy; what is proposed after it acts on window 1, which window 2 scores.
+    assert [(window, version) for window, version, _ in tuner.heard] == [
+        (0, 0),
+        (1, 0),
+        (2, 1),
+        (3, 2),
+        (4, 3),
+    ]
     assert [score for _, _, score in tuner.heard[1:]] == [100.0, 200.0, 300.0, 400.0]
 
 

@@ -111,10 +111,10 @@ def test_events_are_numbered_without_gaps_and_name_their_cause() -> None:
 
 
 def test_stamps_grow_even_when_the_clock_stands_still() -> None:
-    from optix_bus.bus.clock import FixedClock
+    from optix_bus.bus.clock import ManualClock
 
     seen: list[Envelope] = []
-    InlineRunner({"counter": Counter(5)}, listener=seen.append, clock=FixedClock(10)).run()
+    InlineRunner({"counter": Counter(5)}, listener=seen.append, clock=ManualClock()).run()
     stamps = [e.stamp_ns for e in seen]
     assert stamps == sorted(set(stamps))
 
@@ -189,13 +189,11 @@ def test_an_interrupt_ends_the_loop_in_order_and_a_second_one_at_once() -> None:
 
 
 def test_timers_come_back_as_events_in_the_order_in_which_they_are_due() -> None:
-    from optix_bus.bus.clock import FixedClock
+    from optix_bus.bus.clock import ManualClock
 
     sleeper = Sleeper()
     seen: list[Event] = []
-    InlineRunner(
-        {"sleeper": sleeper}, listener=lambda e: seen.append(e.event), clock=FixedClock(10)
-    ).run()
+    InlineRunner({"sleeper": sleeper}, listener=lambda e: seen.append(e.event), clock=ManualClock()).run()
     assert [e.key for e in seen if isinstance(e, TimerFired)] == ["early", "late"]
     assert sleeper.woken == pytest.approx([3600.0, 7200.0], abs=1e-3)
 
