@@ -43,6 +43,7 @@ class Experience:
         after_rows: ``[K]`` flat indices of the steps that bootstrap on something else than the next row.
         after: ``[K, *obs_shape]``, what those steps led to.
         policy_version: version of the policy that acted, None where nobody said.
+        learner_version: version of the policy that learns, where whoever drives the learner counts for it.
         without_successor: steps left out because their next observation is unknown.
     """
 
@@ -56,6 +57,7 @@ class Experience:
     after_rows: npt.NDArray[np.int64]
     after: Array
     policy_version: int | None
+    learner_version: int | None
     without_successor: int
 
     @property
@@ -136,7 +138,6 @@ def read_experience(data: EpisodeData) -> Experience:
         if array is not None:
             _finite(data.episode_id, name, array[valid])
     _finite(data.episode_id, "final observations", after)
-    version = data.metadata.get("policy_version")
     return Experience(
         observations=observations,
         actions=rows("actions", data.actions),
@@ -147,7 +148,8 @@ def read_experience(data: EpisodeData) -> Experience:
         log_probs=log_probs,
         after_rows=flat,
         after=after,
-        policy_version=None if version is None else int(version),
+        policy_version=_version(data, "policy_version"),
+        learner_version=_version(data, "learner_version"),
         without_successor=int(lost.sum()),
     )
 
@@ -180,6 +182,11 @@ def _final_observations(
         if found is not None:
             known[t, 0], array[t, 0] = True, np.asarray(found)
     return known, array
+
+
+def _version(data: EpisodeData, key: str) -> int | None:
+    found = data.metadata.get(key)
+    return None if found is None else int(found)
 
 
 def _finite(window: int, name: str, array: Array) -> None:

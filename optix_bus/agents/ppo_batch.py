@@ -28,14 +28,14 @@ def make_batch(
 ) -> Batch:
     """Evaluate a window with the present networks.
 
-    The old log-probabilities are recomputed where the window was acted by ``policy_version``, or recorded
+    The old log-probabilities are recomputed where the window was acted by the present version, or recorded
     none; otherwise the recorded ones count: those of an older policy cannot be recomputed any more.
 
     Args:
         experience: the window.
         networks: of the learner, before the update.
         params: hyperparameters ``gamma`` and ``gae_lambda``.
-        policy_version: of the networks.
+        policy_version: of the networks as the agent counts; a ``learner_version`` in the window goes before it.
         n_actions: outputs of the actor, None where that is unknown.
         obs_normalizer: scales observations; it is only read.
         reward_normalizer: takes in the rewards, then scales them.
@@ -60,7 +60,8 @@ def make_batch(
     )
     observations = observations[rows]
     recorded = experience.log_probs
-    own = recorded is None or experience.policy_version == policy_version
+    learner = policy_version if experience.learner_version is None else experience.learner_version
+    own = recorded is None or experience.policy_version == learner
     if own or recorded is None:
         log_probs = networks.log_probs(observations, actions)
     else:

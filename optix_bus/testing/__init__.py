@@ -1,1 +1,1 @@
-"""Contracts: the tests that our own agents, pipelines and nodes pass, for yours to pass as well. Needs pytest."""
+"""Contracts: tests that our own agents, pipelines and nodes pass, for yours to pass as well. Needs pytest."""

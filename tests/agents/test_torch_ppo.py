@@ -177,6 +177,13 @@ def test_the_first_ratio_is_exactly_one_for_the_agents_own_version():
     assert agent.policy_version == 3
 
 
+@pytest.mark.parametrize(("learner", "error"), [(31, 0.0), (32, 1.0)])
+def test_whoever_drives_the_learner_may_count_its_versions(learner, error):
+    metadata = {"policy_version": 31, "learner_version": learner}
+    report = _agent().learn(random_window(0, metadata=metadata, log_probs=np.full((48, 4), -3.0)))
+    assert (report["initial_ratio_error"] > 0.5) == (error > 0.5)
+
+
 def test_an_older_policys_recorded_log_probabilities_count():
     reports = []
     for shift in (0.0, 0.5):
