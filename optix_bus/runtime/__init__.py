@@ -1,0 +1,1 @@
+"""What nodes are and what runs them: one process or several, from a topology."""
