@@ -35,7 +35,7 @@ def make_batch(
         experience: the window.
         networks: of the learner, before the update.
         params: hyperparameters ``gamma`` and ``gae_lambda``.
-        policy_version: of the networks as the agent counts; a ``learner_version`` in the window goes before it.
+        policy_version: of the networks, as the agent counts; the window's ``learner_version`` goes before it.
         n_actions: outputs of the actor, None where that is unknown.
         obs_normalizer: scales observations; it is only read.
         reward_normalizer: takes in the rewards, then scales them.
