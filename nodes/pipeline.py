@@ -179,7 +179,8 @@ class PipelineNode(Node):
                 self._policies.put(version, copy.deepcopy(actor))
             except Exception as error:
                 raise ConfigurationError(
-                    f"{type(self._agent).__name__} cannot be copied for validation ({type(error).__name__}: {error}); "
-                    "give it __deepcopy__, or state(), load_state(), policy() and reseed()"
+                    f"{type(self._agent).__name__} cannot be copied for validation "
+                    f"({type(error).__name__}: {error}); give it __deepcopy__, or "
+                    "state(), load_state(), policy() and reseed()"
                 ) from error
         return self._policies.get(version)

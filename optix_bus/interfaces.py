@@ -113,13 +113,21 @@ class ArrayAgent(Protocol):
     `optix_bus.agents.acting.load_policy` builds the acting half without a framework.
     """
 
-    def state(self) -> NamedArrays: ...
+    def state(self) -> NamedArrays:
+        """Everything that a restored agent needs to go on."""
+        ...
 
-    def load_state(self, state: NamedArrays) -> None: ...
+    def load_state(self, state: NamedArrays) -> None:
+        """Go on from there."""
+        ...
 
-    def policy(self) -> Policy: ...
+    def policy(self) -> Policy:
+        """The acting half alone; it does not follow later learning."""
+        ...
 
-    def reseed(self, rng: np.random.Generator) -> None: ...
+    def reseed(self, rng: np.random.Generator) -> None:
+        """Draw everything random from this generator from now on."""
+        ...
 
 
 class BasePipeline(ABC):
@@ -176,7 +184,9 @@ class BaseOptimizer(ABC):
     """Tunes hyperparameters inside one run, one suggestion for each evaluated window."""
 
     @abstractmethod
-    def suggest(self, current_hyperparams: HyperparamSet, metrics_history: list[EvalMetrics]) -> HyperparamSet:
+    def suggest(
+        self, current_hyperparams: HyperparamSet, metrics_history: list[EvalMetrics]
+    ) -> HyperparamSet:
         """The hyperparameters to use from now on, given all evaluations so far, oldest first."""
 
     def on_improvement(self, metrics: EvalMetrics) -> None:

@@ -24,9 +24,9 @@ from optix_bus.types import LoopState, PolicySnapshot
 
 #: Keyword arguments of other implementations that have no place here, and what to do instead.
 _ELSEWHERE = {
-    "convergence_patience": "set dormant_threshold, and convergence_margin for the size of change that matters",
+    "convergence_patience": "set dormant_threshold, and convergence_margin for the change that matters",
     "cv_threshold": "the equivalence test takes the noise from the scores themselves; set convergence_margin",
-    "gap_threshold": "convergence is decided on validation scores alone; read generalization_gap from the metrics",
+    "gap_threshold": "convergence is decided on validation scores alone; the metrics hold generalization_gap",
     "trend_window": "set convergence_window",
 }
 
@@ -47,8 +47,8 @@ class RLOptimizer:
         optimizer: tunes hyperparameters; by default SPSA over the agent's ``default_param_bounds``, and
             nothing for an agent without any. False for no tuning.
         callbacks: `LoopCallback` objects.
-        checkpoint_dir: where snapshots go; by default a new folder under ``./optix_bus_checkpoints``. A folder
-            with another run's snapshots is refused.
+        checkpoint_dir: where snapshots go; by default a new folder under ``./optix_bus_checkpoints``. A
+            folder with another run's snapshots is refused.
         max_snapshots: how many of the best are kept.
         checkpoint_score_fn: ``fn(agent) -> float``; chooses snapshots instead of the loop's own signal.
         val_episodes: complete episodes in one evaluation.

@@ -117,8 +117,9 @@ def judged_line(event: WindowJudged, progress: Progress) -> str:
     """One evaluated window in one line."""
     score = interval(event.score, 1.96 * event.standard_error)
     line = (
-        f"window {event.window:4d}  {event.state.upper():8s} score {score:>16s}  best {number(event.best_score):>8s}"
-        f"  every {event.interval:<3d} {event.steps:>9,} steps {progress.steps_per_second:>8,.0f}/s"
+        f"window {event.window:4d}  {event.state.upper():8s} score {score:>16s}"
+        f"  best {number(event.best_score):>8s}  every {event.interval:<3d}"
+        f" {event.steps:>9,} steps {progress.steps_per_second:>8,.0f}/s"
         f"  {event.verdict}"
     )
     convergence = convergence_text(event.convergence)

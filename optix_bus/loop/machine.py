@@ -321,7 +321,8 @@ class LoopMachine:
         windows = evaluation.window + 1
         if evaluation.steps_total < self.settings.min_steps_before_dormant:
             found.append(
-                f"{evaluation.steps_total} steps of min_steps_before_dormant={self.settings.min_steps_before_dormant}"
+                f"{evaluation.steps_total} steps of "
+                f"min_steps_before_dormant={self.settings.min_steps_before_dormant}"
             )
         if windows < self._min_windows:
             found.append(f"{windows} windows of min_episodes_before_dormant={self._min_windows}")

@@ -24,7 +24,7 @@ OptimizerFactory = Callable[[dict[str, tuple[float, float]], tuple[str, ...], An
 
 
 class LoopController:
-    """Wires pipelines, learner, evaluator, scheduler, optimizer, checkpoint and callbacks, and runs them inline.
+    """Wires pipelines, learner, evaluator, scheduler, optimizer, checkpoint and callbacks; runs them inline.
 
     The agent and the pipelines are the user's objects: nothing is copied or pickled, a breakpoint in any of
     them stops where it should.

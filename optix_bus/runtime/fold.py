@@ -23,11 +23,17 @@ class BlobStore(Protocol):
 
     keeps_objects: bool
 
-    def write(self, name: str, content: Any) -> BlobRef: ...
+    def write(self, name: str, content: Any) -> BlobRef:
+        """Keep the content under its name; waits while the budget is spent."""
+        ...
 
-    def read(self, ref: BlobRef) -> Any: ...
+    def read(self, ref: BlobRef) -> Any:
+        """What is kept under the name of the reference."""
+        ...
 
-    def retire(self, name: str) -> None: ...
+    def retire(self, name: str) -> None:
+        """Nobody will ask for it again."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

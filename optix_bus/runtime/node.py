@@ -38,11 +38,17 @@ def handles(*types: type[Event]) -> Callable[[H], H]:
 class Log(Protocol):
     """Where a node's words go; never part of what it emits."""
 
-    def debug(self, event: str, **details: Any) -> Any: ...
+    def debug(self, event: str, **details: Any) -> Any:
+        """What helps to find a defect."""
+        ...
 
-    def info(self, event: str, **details: Any) -> Any: ...
+    def info(self, event: str, **details: Any) -> Any:
+        """What a person may want to know."""
+        ...
 
-    def warning(self, event: str, **details: Any) -> Any: ...
+    def warning(self, event: str, **details: Any) -> Any:
+        """What a person should look at, though the run goes on."""
+        ...
 
 
 class Context(Protocol):
@@ -64,7 +70,9 @@ class Context(Protocol):
         ...
 
     @property
-    def log(self) -> Log: ...
+    def log(self) -> Log:
+        """For words to people; a replay does not compare them."""
+        ...
 
     def emit(self, event: Event) -> None:
         """Send an event. It leaves when the handler returns; a handler that raises has sent nothing."""
@@ -93,19 +101,29 @@ class Site(Protocol):
     """Where a node is built: its place in the topology, and the makers of what it needs."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The node's name in the topology."""
+        ...
 
     @property
-    def role(self) -> str: ...
+    def role(self) -> str:
+        """``train``, ``validation``, or empty for nodes without roles."""
+        ...
 
     @property
-    def seed(self) -> int: ...
+    def seed(self) -> int:
+        """Seed of the run."""
+        ...
 
     @property
-    def run_id(self) -> str: ...
+    def run_id(self) -> str:
+        """Name of the run, written into what outlives it."""
+        ...
 
     @property
-    def run_directory(self) -> str: ...
+    def run_directory(self) -> str:
+        """Folder of the run; what a node keeps on disk goes below it."""
+        ...
 
     @property
     def has_validation(self) -> bool:

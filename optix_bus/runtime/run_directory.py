@@ -82,7 +82,7 @@ class RunDirectory:
 
     @classmethod
     def create(cls, root: Path) -> RunDirectory:
-        """A new folder; one that already holds a run is refused, so that no run is ever mixed with another."""
+        """A new folder; one that already holds a run is refused, so that runs are never mixed."""
         run = cls(root)
         if run.record.exists() or (root.exists() and not root.is_dir()):
             raise ConfigurationError(
