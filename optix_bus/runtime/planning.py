@@ -22,8 +22,8 @@ def make_plan(
     lookahead = max((int(getattr(entry.settings, "lookahead", 0)) for entry in entries), default=0)
     if lookahead and topology.shares_agent:
         raise ConfigurationError(
-            f"lookahead {lookahead} needs an agent whose policy travels (state, load_state and act_batch): one "
-            "that pipelines and learner share cannot act and learn at the same time. Set lookahead: 0"
+            f"lookahead {lookahead} needs an agent whose policy travels (state, load_state and act_batch): "
+            "one that pipelines and learner share cannot act and learn at the same time. Set lookahead: 0"
         )
     return RunPlan(
         run_id=run_id,
