@@ -1,7 +1,7 @@
-"""How benchmarks measure: medians with their spread, beside a peer or a raw limit measured in the same minutes.
+"""How benchmarks measure: medians with their spread, beside a peer or a raw limit of the same minutes.
 
-A machine that others use is faster in one minute than in the next. So ours and the peer take turns, and a ratio
-is taken round by round before its median is.
+A machine that others use is faster in one minute than in the next. So ours and the peer take turns, and a
+ratio is taken round by round before its median is.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Table:
         ratio: Series | None = None,
         demand: Demand | None = None,
     ) -> None:
-        """One row. ``beside`` names the peer; ``ratio`` says how the two compare, higher being better for us."""
+        """One row. ``beside`` names the peer; ``ratio`` is how often we are as good as it."""
         verdict = ""
         if demand is not None and self.judged:
             passed = demand.holds((ratio if ratio is not None else ours).median)
@@ -143,8 +143,10 @@ class Table:
         Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(drawn)
 
 
-def interleaved(rounds: int, measures: dict[str, Callable[[], float]], *, warm_up: bool = True) -> dict[str, Series]:
-    """Call each of the functions once a round, in turn, every other round backwards; what they return, by name."""
+def interleaved(
+    rounds: int, measures: dict[str, Callable[[], float]], *, warm_up: bool = True
+) -> dict[str, Series]:
+    """Call each function once a round, every other round backwards; what they return, by name."""
     found: dict[str, list[float]] = {name: [] for name in measures}
     if warm_up:
         for measure in measures.values():
@@ -176,15 +178,15 @@ def machine() -> str:
     """What the numbers were measured on, in one line."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else math.nan
     return (
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"load {load:.1f} before the start"
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}, load {load:.1f} before the start"
     )
 
 
 def run(bench: Callable[[bool], Table]) -> None:
-    """Entry of a benchmark module: ``--quick`` only shows that it works. Exit code `MISSED` where a demand is."""
+    """Entry of a benchmark module. Exit code `MISSED` where a demand is missed."""
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it works, measures nothing")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: show that it works, judge nothing")
     quick = parser.parse_args().quick
     print(machine(), flush=True)
     table = bench(quick)

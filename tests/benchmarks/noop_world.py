@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -42,7 +42,12 @@ gym.register("OptixBusNoop-v0", entry_point=NoopWorld)
 
 
 class SixMethods(BaseAgent):
-    """The six methods, all of them empty."""
+    """The six methods, as empty as can be; one hyperparameter, for a tuner to tune."""
+
+    default_param_bounds: ClassVar[dict[str, tuple[float, float]]] = {"learning_rate": (1e-4, 1e-2)}
+
+    def __init__(self) -> None:
+        self._params = HyperparamSet({"learning_rate": 1e-3})
 
     def act(self, observation: Any) -> int:
         return 0
@@ -51,10 +56,10 @@ class SixMethods(BaseAgent):
         return {"policy_loss": 0.0}
 
     def get_hyperparams(self) -> HyperparamSet:
-        return HyperparamSet({"learning_rate": 1e-3})
+        return self._params
 
     def set_hyperparams(self, hyperparams: HyperparamSet) -> None:
-        return None
+        self._params = hyperparams
 
     def save_weights(self, path: str) -> None:
         Path(path).write_bytes(b"none")
@@ -67,6 +72,7 @@ class Arrays(SixMethods):
     """Its policy travels as arrays: one linear layer, and what an optimizer of a 2x64 PPO keeps beside it."""
 
     def __init__(self) -> None:
+        super().__init__()
         layers = [{"op": "linear", "weight": "actor.0.weight", "bias": "actor.0.bias"}]
         description = {"format": 1, "kind": "mlp", "head": "categorical", "layers": layers}
         arrays = {
