@@ -18,7 +18,7 @@ from optix_bus.stats import (
     resolvable_margin,
 )
 from optix_bus.stats.equivalence import filling
-from optix_bus.stats.power import SMALLEST_WINDOW
+from optix_bus.stats.power import POWERFUL, SMALLEST_WINDOW
 
 #: Evaluations at the start against which a rise is measured.
 _START = 5
@@ -28,6 +28,9 @@ _PROVEN = 3.0
 
 #: Episodes behind a score that does not say; only used to guess the spread of single episodes from the noise.
 _TYPICAL_EPISODES = 20.0
+
+#: A window that the formula finds long enough, but whose interval is too wide, grows by this.
+_GROWTH = 1.25
 
 #: Stands for a window that no run fills.
 _NEVER = 10**9
@@ -166,14 +169,15 @@ class ConvergenceWatch:
                 return filling("equivalence", window, margin, self._settings.looks)
             fit = fit_slope(self._scores[-window:])
             asked = margin = self._margin(fit, window)
-            needed = required_window(fit.residual_sd, margin, fit.r_corrected)
-            if needed <= window:
+            noise, r = self._noise(fit, window)
+            needed = required_window(noise, margin, r)
+            if needed <= window and fit.half_width * POWERFUL <= margin:
                 break
             if window >= longest:
                 if not own:
-                    margin = max(margin, resolvable_margin(fit.residual_sd, window, fit.r_corrected))
+                    margin = max(margin, resolvable_margin(noise, window, r))
                 break
-            window = int(min(needed, longest, _NEVER))
+            window = int(min(max(needed, _GROWTH * window), longest, _NEVER))
         return equivalence_test(
             self._scores[-window:],
             margin,
@@ -202,6 +206,24 @@ class ConvergenceWatch:
         share = self._settings.margin_score_share * self._gained()
         spread = self._episode_sd(fit, window)
         return max(self._settings.margin_episode_sd * spread, share)
+
+    def _noise(self, fit: SlopeFit, window: int) -> tuple[float, float]:
+        """Noise of an evaluation and its autocorrelation, for choosing the window; never flattered.
+
+        A short window often looks calmer and less correlated than the run is, and would then be taken for
+        long enough, where the same margin allows a steeper rise. So the noise is at least the standard error
+        that the evaluations report, and r one standard error above its estimate.
+        """
+        if fit.residual_sd == 0.0:
+            return 0.0, 0.0
+        errors = [
+            std / math.sqrt(count)
+            for std, count in zip(self._stds[-window:], self._counts[-window:], strict=True)
+            if math.isfinite(std) and count > 1
+        ]
+        reported = float(np.median(errors)) if 2 * len(errors) >= window else 0.0
+        r = fit.r_corrected + math.sqrt((1.0 - fit.r_corrected**2) / fit.n)
+        return max(fit.residual_sd, reported), min(r, 0.95)
 
     def _gained(self) -> float:
         """Rise of the smoothed score since the start; the median start forgives one freak episode."""

@@ -14,12 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from optix_bus.stats.quantiles import t_quantile
 from optix_bus.stats.slope import SlopeFit, fit_slope
 
 Verdict = Literal["plateau", "passed", "rising", "falling", "undecided", "filling"]
-
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,7 @@ def equivalence_test(
         asked_margin: what `margin` would have been with an unlimited window.
     """
     fit = fit_slope(scores)
-    spread = _spread(fit)
+    spread = fit.half_width
     bound = fit.rise + spread
     verdict: Verdict
     looks = 0
@@ -155,7 +152,7 @@ def classical_test(
     if not corrected and fit.residual_sd > 0.0:
         plain = fit.residual_sd / math.sqrt(fit.n * (fit.n**2 - 1.0) / 12.0)
         fit = SlopeFit(fit.n, fit.slope, fit.residual_sd, fit.r, 0.0, float(fit.n), plain)
-    spread = _spread(fit)
+    spread = fit.half_width
     verdict: Verdict
     if fit.rise > spread:
         verdict, looks = "rising", 0
@@ -165,15 +162,6 @@ def classical_test(
         looks = looks_before + 1
         verdict = "plateau" if looks >= looks_needed else "passed"
     return _report("classical", verdict, fit, fit.rise + spread, spread, spread, looks, looks_needed)
-
-
-def _spread(fit: SlopeFit) -> float:
-    """Half-width of the one-sided 95 % interval of slope times window."""
-    if fit.standard_error == 0.0:
-        return 0.0
-    if not math.isfinite(fit.standard_error):
-        return math.inf
-    return t_quantile(CONFIDENCE, fit.degrees) * fit.standard_error * fit.n
 
 
 def _report(

@@ -16,6 +16,6 @@ def _quantile(probability: float, degrees: float) -> float:
 def t_quantile(probability: float, degrees: float) -> float:
     """The ``probability`` quantile of Student's t with ``degrees`` (real, > 0) degrees of freedom.
 
-    Degrees are taken down to a tenth, which errs towards the wider interval and keeps the cache small.
+    Degrees are taken down to a hundredth, which errs towards the wider interval and keeps the cache small.
     """
-    return _quantile(probability, max(int(degrees * 10.0) / 10.0, 0.1))
+    return _quantile(probability, max(int(degrees * 100.0) / 100.0, 0.01))

@@ -9,6 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from optix_bus.stats.quantiles import t_quantile
+
+#: Of every interval here, one-sided.
+CONFIDENCE = 0.95
+
 #: Above this corrected autocorrelation a window says nothing about its slope.
 _HIGHEST = 0.98
 
@@ -43,6 +48,13 @@ class SlopeFit:
     def degrees(self) -> float:
         """Degrees of freedom of a t-test on the slope."""
         return self.n_eff - 2.0
+
+    @property
+    def half_width(self) -> float:
+        """Of the one-sided 95 % interval of `rise`; infinite where the effective sample is too small."""
+        if self.standard_error == 0.0 or not math.isfinite(self.standard_error):
+            return self.standard_error
+        return t_quantile(CONFIDENCE, self.degrees) * self.standard_error * self.n
 
     @property
     def rise(self) -> float:
