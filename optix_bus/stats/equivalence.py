@@ -1,8 +1,8 @@
 """Has it stopped rising? Two answers: the equivalence test, and the classical test that it replaces.
 
 The classical test asks whether a rise is *proven* and takes "not proven" for "there is none", so the less
-data there is, the sooner it stops. The equivalence test asks whether a rise of a size that matters is *excluded*:
-less data makes it wait longer.
+data there is, the sooner it stops. The equivalence test asks whether a rise of a size that matters is
+*excluded*: less data makes it wait longer.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class EquivalenceReport:
     Attributes:
         method: ``equivalence`` or ``classical``.
         verdict: ``plateau`` after enough looks running that passed, ``passed`` before; ``rising`` where
-            a rise above the margin is likelier than not; ``falling``; ``undecided``; ``filling`` while the window is
-            not full.
+            a rise above the margin is likelier than not; ``falling``; ``undecided``; ``filling`` while the
+            window is not full.
         slope: per evaluation.
         rise: slope times window.
         bound: upper 95 % bound of `rise`.

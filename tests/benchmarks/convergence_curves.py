@@ -20,8 +20,9 @@ Rule = Callable[[float, float], bool]
 
 @dataclass(frozen=True)
 class Curve:
-    """A rise to ``amplitude`` noise-sd: exponential with time constant ``tau`` evaluations, or over as long as an
-    exponential takes to 95 %: a straight ramp, a square root that stops, a staircase of four steps."""
+    """A rise to ``amplitude`` noise-sd: exponential with time constant ``tau`` evaluations, or over as long
+    as an exponential takes to 95 %: a straight ramp, a square root that stops, a staircase of four steps.
+    """
 
     kind: str
     amplitude: float
@@ -31,10 +32,7 @@ class Curve:
     def settled(self) -> int:
         """First evaluation at 95 % of the end value or more."""
         end = 3.0 * self.tau
-        share = {"exponential": 1.0, "ramp": 0.95, "square root": 0.95**2, "staircase": 1.0, "flat": 0.0}[
-            self.kind
-        ]
-        return math.ceil(end * share)
+        return math.ceil(end * {"ramp": 0.95, "square root": 0.95**2, "flat": 0.0}.get(self.kind, 1.0))
 
     @property
     def plateau(self) -> int:

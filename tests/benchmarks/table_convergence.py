@@ -6,6 +6,7 @@ python -m tests.benchmarks.table_convergence [RUNS]
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import numpy as np
 
@@ -62,11 +63,10 @@ def window_for(amplitude: float, r: float) -> int:
 
 
 def simulate(
-    make: object, curve: Curve, r: float, window: int, runs: int, seed: int = 0
+    make: Callable[[], Rule], curve: Curve, r: float, window: int, runs: int, seed: int = 0
 ) -> tuple[int, int, float]:
     """Runs that stopped before 95 % of the end; runs that had stopped 1.5 windows (and the looks) after the
     plateau began; mean delay from 95 % to the stop, in windows."""
-    assert callable(make)
     length = curve.plateau + int(1.5 * window) + 6
     early = found = 0
     delays = []
@@ -94,9 +94,7 @@ def main(runs: int = 100) -> None:
         f"{runs} runs a line; amplitude in noise-sd; early: stopped before 95 % of the end (95 % interval);"
     )
     print("power: stopped at the latest 1.5 windows after the plateau; delay: windows from 95 % to the stop")
-    print(
-        f"{'rule':22s}{'curve':13s}{'A':>5s}{'tau/W':>7s}{'r':>5s}{'W':>5s}   {'early':22s}{'power':>7s}{'delay':>8s}"
-    )
+    print(f"{'rule':22s}{'curve':13s}    A  tau/W    r    W   early                    power   delay")
     for kind in ("exponential", "ramp", "square root", "staircase"):
         for amplitude in (20.0, 100.0):
             for r in (0.0, 0.3, 0.6):
