@@ -72,7 +72,14 @@ class BusError(OptixError):
 
 
 class CodecError(BusError):
-    """Bytes from outside that are no event of the vocabulary."""
+    """Bytes from outside that are no event of the vocabulary.
+
+    ``reason`` is one word by which refusals are counted, e.g. ``unknown_type`` or ``too_large``.
+    """
+
+    def __init__(self, message: str, reason: str = "malformed") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class JournalError(BusError):

@@ -1,0 +1,136 @@
+"""What a hub reads back from the last segment when it starts, and where it cuts off a torn tail."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from optix_bus.bus import mcap_format as mcap
+from optix_bus.bus.journal_files import HELLO, STATE
+from optix_bus.bus.ledger import Ledger, NodeSummary
+from optix_bus.bus.record import decode_record
+from optix_bus.errors import JournalError
+
+
+class SegmentState(msgspec.Struct):
+    """The first metadata record of every segment: all that was known when it began."""
+
+    first_seq: int
+    stamp_ns: int
+    run: str
+    nodes: dict[str, NodeSummary]
+
+
+@dataclass
+class Segment:
+    """What one segment holds.
+
+    Attributes:
+        end: bytes of whole data records; what lies behind is the ending of an orderly close, or torn.
+        head: sequence number of the last event in it, or before it.
+        torn_bytes: bytes behind ``end`` that are no ending.
+        complete: whether it has its ending.
+    """
+
+    first_seq: int
+    end: int = 0
+    head: int = 0
+    stamp_ns: int = 0
+    first_ns: int = 0
+    run: str = ""
+    torn_bytes: int = 0
+    complete: bool = False
+    channels: dict[str, int] = field(default_factory=dict)
+    counts: dict[int, int] = field(default_factory=dict)
+    metadata: list[mcap.MetadataEntry] = field(default_factory=list)
+
+
+def read_segment(path: Path, first_seq: int, ledger: Ledger) -> Segment:
+    """Read a whole segment into the ledger; stops at the first byte that is no whole record.
+
+    Raises:
+        JournalError: the segment has no readable beginning, or its events are not in order.
+    """
+    buffer = path.read_bytes()
+    if not buffer.startswith(mcap.MAGIC):
+        raise JournalError(f"{path} is no MCAP file: found {buffer[:8]!r}, expected {mcap.MAGIC!r}")
+    segment = Segment(first_seq, end=len(mcap.MAGIC), head=first_seq - 1)
+    has_state = False
+    closed = False
+    try:
+        for raw in mcap.records(buffer, len(mcap.MAGIC)):
+            if raw.opcode == mcap.DATA_END:
+                closed = True
+                break
+            if raw.opcode == mcap.MESSAGE:
+                _read_message(buffer, raw, segment, ledger, path)
+            elif raw.opcode == mcap.CHANNEL:
+                number, topic = mcap.parse_channel(buffer, raw)
+                segment.channels[topic] = number
+            elif raw.opcode == mcap.METADATA:
+                has_state |= _read_metadata(buffer, raw, segment, ledger)
+            segment.end = raw.end
+    except (ValueError, IndexError, msgspec.DecodeError, KeyError):
+        closed = False  # bytes that were being written when the power went: cut off below, with their number
+    if not has_state:
+        raise JournalError(f"{path} has no state record: it was not begun by a hub; move it away to go on")
+    segment.complete = closed and buffer.endswith(mcap.MAGIC)
+    segment.torn_bytes = 0 if closed else len(buffer) - segment.end
+    return segment
+
+
+def _read_message(buffer: bytes, raw: mcap.Raw, segment: Segment, ledger: Ledger, path: Path) -> None:
+    number = mcap.message_channel(buffer, raw)
+    record = decode_record(memoryview(buffer)[mcap.message_data_start(raw) : raw.end])
+    if record.seq != segment.head + 1:
+        raise JournalError(
+            f"{path} has event {record.seq} behind {segment.head}, expected {segment.head + 1}: "
+            "the journal is damaged; restore it from a copy or begin a new run"
+        )
+    segment.head = record.seq
+    segment.first_ns = segment.first_ns or record.stamp_ns
+    segment.stamp_ns = record.stamp_ns
+    segment.counts[number] = segment.counts.get(number, 0) + 1
+    ledger.note_record(record)
+
+
+def _read_metadata(buffer: bytes, raw: mcap.Raw, segment: Segment, ledger: Ledger) -> bool:
+    name, pairs = mcap.parse_metadata(buffer, raw)
+    offset = raw.start - mcap.PREFIX_BYTES
+    segment.metadata.append(mcap.MetadataEntry(offset, raw.end - offset, name))
+    if name == HELLO:
+        ledger.note_hello(pairs["node"], int(pairs["incarnation"]), pairs["session"])
+        return False
+    if name != STATE:
+        return False
+    state = msgspec.json.decode(pairs["state"], type=SegmentState)
+    segment.run = state.run
+    segment.stamp_ns = state.stamp_ns
+    ledger.load(state.nodes.items())
+    return True
+
+
+def write_ending(path: Path, segment: Segment) -> None:
+    """Give a segment its ending, in place of a torn tail if it has one."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.ftruncate(descriptor, segment.end)
+        os.pwrite(descriptor, ending_of(segment), segment.end)
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def ending_of(segment: Segment) -> bytes:
+    """The bytes that close a segment."""
+    return mcap.ending(
+        segment.end,
+        segment.channels,
+        segment.counts,
+        segment.metadata,
+        segment.first_ns,
+        segment.stamp_ns if segment.counts else 0,
+    )
