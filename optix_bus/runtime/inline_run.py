@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 
 from optix_bus.bus.blobs import MemoryBlobStore
-
 from optix_bus.errors import OptixError
 from optix_bus.messages import RunFinished, RunStarted
 from optix_bus.runtime.fold import Envelope

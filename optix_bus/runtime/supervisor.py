@@ -20,10 +20,11 @@ from types import FrameType
 from typing import Any
 
 import msgspec
-from optix_bus.bus.codec import Codec
-from optix_bus.bus.link import Link
 
-from optix_bus.errors import BusError, ConfigurationError, NodeFailure
+from optix_bus.bus.codec import Codec
+from optix_bus.bus.endpoints import HubEndpoints
+from optix_bus.bus.link import Link
+from optix_bus.errors import BusError, CodecError, ConfigurationError, NodeFailure
 from optix_bus.messages import (
     VOCABULARY,
     Event,
@@ -34,7 +35,7 @@ from optix_bus.messages import (
     StopRequested,
 )
 from optix_bus.runtime.children import Child, explain_exit
-from optix_bus.runtime.endpoints import HUB, SUPERVISOR, endpoints_in
+from optix_bus.runtime.names import HEARTBEAT, HUB, SUPERVISOR
 from optix_bus.runtime.plan import RunPlan
 from optix_bus.runtime.planning import make_plan
 from optix_bus.runtime.progress import Progress, View
@@ -142,7 +143,6 @@ class Supervisor:
         self._view.phase(f"run {plan.run_id} in {self._run.root}")
         self._start(HUB, ["-m", "optix_bus.runtime.hub_process", str(self._run.root)], [HUB])
         with contextlib.closing(self._connect(plan)) as link:
-            self._link = link
             for process in plan.processes:
                 nodes = [node.name for node in plan.of_process(process)]
                 self._start(
@@ -175,15 +175,16 @@ class Supervisor:
 
     def _connect(self, plan: RunPlan) -> Link:
         """The supervisor's own link; waits for the hub, which is starting."""
-        link = Link(endpoints_in(plan.sockets), nodes=[SUPERVISOR], incarnation=1)
+        link = Link(HubEndpoints.in_directory(plan.sockets), [SUPERVISOR], 1, side=(HEARTBEAT, HUB))
+        self._link = link
         deadline = time.monotonic() + self._topology.run.start_seconds
-        while not link.connected:
+        while not link.is_connected:
             self._check_children()
             if time.monotonic() > deadline:
-                link.close()
-                raise NodeFailure(f"the hub did not answer within {self._topology.run.start_seconds:g} s")
+                limit = self._topology.run.start_seconds
+                raise NodeFailure(f"the hub did not answer within {limit:g} s (run.start_seconds)")
             link.poll(_POLL_SECONDS)
-        self._watched[HUB].record.state = "ready"
+        self._ready(self._watched[HUB])
         return link
 
     def _await_ready(self, plan: RunPlan) -> None:
@@ -217,29 +218,38 @@ class Supervisor:
     def _turn(self) -> None:
         """One round: events, heartbeats, children, view."""
         assert self._link is not None
-        for frame in self._link.poll(_POLL_SECONDS):
-            event: Event = self._codec.decode(frame.type, frame.body)
+        for record in self._link.poll(_POLL_SECONDS):
+            try:
+                event: Event = self._codec.decode(record.type, record.body)
+            except CodecError:
+                continue  # somebody else's event; the nodes log what they cannot read
             self._progress.fold(event)
             self._view.event(event, self._progress)
-        for message in self._link.side_messages():
-            self._hear(message)
+        for kind, _, _, body in self._link.reports():
+            if kind == HEARTBEAT:
+                self._hear(body)
+            elif kind == HUB:
+                self._view.phase(f"hub: {body.get('message')}")
         if self._progress.finished is None:
             self._check_children()
             self._check_deadlines()
         self._view.tick(self._progress, {name: p.record.state for name, p in self._watched.items()})
 
-    def _hear(self, message: dict[str, Any]) -> None:
+    def _hear(self, body: dict[str, Any]) -> None:
         """A heartbeat. The first one of a process says that it is ready."""
-        process = self._watched.get(str(message.get("process")))
-        if message.get("kind") != "heartbeat" or process is None or message.get("pid") != process.child.pid:
+        process = self._watched.get(str(body.get("process")))
+        if process is None or body.get("pid") != process.child.pid:
             return
         process.heard = time.monotonic()
-        process.handling = str(message.get("handling") or "")
-        process.handling_since = process.heard - float(message.get("handling_seconds") or 0.0)
+        process.handling = str(body.get("handling") or "")
+        process.handling_since = process.heard - float(body.get("handling_seconds") or 0.0)
         if process.record.state == "starting":
-            process.record.state = "ready"
-            for node in process.record.nodes:
-                self._root(NodeReady(node=node, pid=process.child.pid, incarnation=1))
+            self._ready(process)
+
+    def _ready(self, process: _Watched) -> None:
+        process.record.state = "ready"
+        for node in process.record.nodes:
+            self._root(NodeReady(node=node, pid=process.child.pid, incarnation=process.record.incarnation))
 
     def _check_children(self) -> None:
         for name, process in self._watched.items():
@@ -270,9 +280,9 @@ class Supervisor:
 
     def _explain(self, error: NodeFailure) -> Outcome:
         """The root cause in one line, with the words of the process that died."""
-        lost = error.process if isinstance(error, _Lost) else ""
-        if not lost:
+        if not isinstance(error, _Lost):
             return Outcome(130 if self._stops else error.exit_code, str(error), None)
+        lost = error.process
         process = self._watched[lost]
         process.record.state = "lost"
         failure = self._run.failure(lost)

@@ -4,3 +4,4 @@ from __future__ import annotations
 
 HUB = "hub"
 SUPERVISOR = "supervisor"
+HEARTBEAT = "heartbeat"
