@@ -18,6 +18,10 @@ class Clock(Protocol):
         ...
 
     def sleep(self, seconds: float) -> None:
+        """Let time pass; only where there is nothing else to wait for."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
         """Let time pass; returns at once for a duration that is not positive."""
         ...
 
@@ -32,6 +36,10 @@ class SystemClock:
     def monotonic(self) -> float:
         """Seconds since some start."""
         return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        time.sleep(seconds)
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -57,6 +65,10 @@ class ManualClock:
         """Move both clocks forward."""
         self._now_ns += round(seconds * 1e9)
         self._monotonic += seconds
+
+    def sleep(self, seconds: float) -> None:
+        """Advance instead of waiting."""
+        self.advance(seconds)
 
     def sleep(self, seconds: float) -> None:
         """Be there at once."""

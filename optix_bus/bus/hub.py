@@ -1,7 +1,7 @@
 """The hub: the one process that orders events.
 
 It takes events from nodes (PULL), gives each the next number and a stamp, appends them to the journal and
-only then publishes them (PUB). It answers HELLO, HEAD and FETCH (ROUTER), forwards the lossy side channel, and
+only then publishes them (PUB). It answers HELLO, HEAD and FETCH (ROUTER), forwards the side channel, and
 repeats every 100 ms what it has. It holds no log in memory and knows no event type.
 
     python -m optix_bus.bus.hub --directory SOCKETS --journal JOURNAL

@@ -25,7 +25,7 @@ class JournalCursor:
     Args:
         directory: where the segments are.
         seq: the first event wanted.
-        position: (segment, offset) at which ``seq`` or an earlier event begins (beacons tell); saves a search.
+        position: (segment, offset) at which ``seq`` or an earlier event begins (as beacons tell).
     """
 
     def __init__(

@@ -70,3 +70,12 @@ def decode_record(data: bytes | memoryview) -> Record:
         stored.type,
         bytes(stored.body),
     )
+
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def encode_record(record: Record) -> bytes:
+    """The stored form of a record: an array of eight (0x98), the body embedded as it is."""
+    fields = (record.seq, record.stamp_ns, record.node, record.incarnation, record.cause, record.index)
+    return b"\x98" + _encode(fields)[1:] + _encode(record.type) + record.body

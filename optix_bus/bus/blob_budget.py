@@ -1,0 +1,42 @@
+"""How much of an owner's blobs may be alive at once."""
+
+from __future__ import annotations
+
+from optix_bus.bus.blob_names import kind_of
+
+
+class BlobBudget:
+    """Counts living blobs. Pressure, never loss: who is over it waits.
+
+    One blob of each kind is always admitted. Without that rule a window larger than what is left would wait for
+    a consumer that waits for the window.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self._sizes: dict[str, int] = {}
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of all living blobs."""
+        return sum(self._sizes.values())
+
+    @property
+    def names(self) -> list[str]:
+        """Living blobs, oldest first."""
+        return list(self._sizes)
+
+    def admits(self, name: str, size: int) -> bool:
+        """Whether a blob may be written now. One of the same name would be replaced."""
+        others = {other: used for other, used in self._sizes.items() if other != name}
+        if sum(others.values()) + size <= self.limit_bytes:
+            return True
+        return all(kind_of(other) != kind_of(name) for other in others)
+
+    def add(self, name: str, size: int) -> None:
+        """A blob was written."""
+        self._sizes[name] = size
+
+    def remove(self, name: str) -> None:
+        """A blob is gone."""
+        self._sizes.pop(name, None)

@@ -1,0 +1,265 @@
+"""Where blobs live: in files that readers map, or in the memory of one process."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import shutil
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from optix_bus.bus import blob_format
+from optix_bus.bus.blob_budget import BlobBudget
+from optix_bus.bus.blob_names import check_reference, owner_of
+from optix_bus.bus.clock import Clock, SystemClock
+from optix_bus.errors import BlobError
+from optix_bus.types import BlobRef, NamedArrays
+
+_SUFFIX = ".safetensors"
+_PAUSE_SECONDS = 0.002
+_PIECES_AT_ONCE = 512
+
+
+class FileBlobStore:
+    """The blobs of one owner, in shared memory while there is room, else in the run directory.
+
+    Reading works for blobs of every owner that uses the same directories. A blob is written beside and renamed,
+    so that nobody sees a part of one; a reader that has it mapped keeps it when it is retired.
+
+    Args:
+        directory: preferably shared memory (``/dev/shm/...``); created with mode 0700.
+        fallback_directory: used where ``directory`` cannot be made or is full; also where `persist` copies to.
+        budget_bytes: what this owner's living blobs may take together.
+        owner: the node; every name it writes begins with ``owner/``.
+        wait: called again and again while the budget is spent; it should serve the owner's link, so that news of
+            retired blobs come in. Without it, a spent budget is an error at once.
+        timeout_seconds: how long to wait for space.
+    """
+
+    keeps_objects = False
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        fallback_directory: str | os.PathLike[str],
+        budget_bytes: int,
+        owner: str,
+        *,
+        wait: Callable[[], object] | None = None,
+        timeout_seconds: float = 600.0,
+        clock: Clock | None = None,
+    ) -> None:
+        owner_of(f"{owner}/x")
+        self._directories = (Path(directory), Path(fallback_directory))
+        self._owner = owner
+        self._wait = wait
+        self._timeout = timeout_seconds
+        self._clock = clock if clock is not None else SystemClock()
+        self._budget = BlobBudget(budget_bytes)
+        self._adopt()
+
+    def _adopt(self) -> None:
+        """Count what an earlier life of this owner left, and remove what it left half written."""
+        for directory in self._directories:
+            with contextlib.suppress(OSError):
+                for path in sorted((directory / self._owner).rglob("*")):
+                    if path.name.startswith(".writing-"):
+                        path.unlink(missing_ok=True)
+                    elif path.suffix == _SUFFIX:
+                        name = path.relative_to(directory).as_posix().removesuffix(_SUFFIX)
+                        self._budget.add(name, path.stat().st_size)
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of this owner's living blobs."""
+        return self._budget.used_bytes
+
+    def admits(self, name: str, size: int) -> bool:
+        """Whether a blob of this size could be written now without waiting."""
+        return self._budget.admits(name, size)
+
+    def write(self, name: str, content: NamedArrays) -> BlobRef:
+        """Store arrays; waits while the budget is spent.
+
+        Raises:
+            BlobError: the name is not this owner's, the content cannot be stored, the budget stayed spent, or
+                neither directory has room.
+        """
+        if owner_of(name) != self._owner:
+            raise BlobError(f"{name!r} is not a name of {self._owner!r}: it must begin with {self._owner}/")
+        pieces = blob_format.parts(content)
+        size = blob_format.size(pieces)
+        self._make_room(name, size)
+        # Hashed first: the arrays are then in the cache when they are written.
+        digest = blob_format.checksum(pieces)
+        problems = []
+        for directory in self._directories:
+            try:
+                _write(directory, name, pieces)
+            except OSError as error:
+                problems.append(f"{directory}: {os.strerror(error.errno or 0)}")
+                continue
+            for other in self._directories:
+                if other != directory:
+                    _path(other, name).unlink(missing_ok=True)
+            self._budget.add(name, size)
+            return BlobRef(name=name, bytes=size, checksum=digest, owner=self._owner)
+        raise BlobError(f"blob {name} of {size} bytes found no room ({'; '.join(problems)}): free some space")
+
+    def _make_room(self, name: str, size: int) -> None:
+        deadline = self._clock.monotonic() + self._timeout
+        while not self._budget.admits(name, size):
+            if self._wait is None or self._clock.monotonic() > deadline:
+                raise BlobError(
+                    f"blob {name} of {size} bytes does not fit the budget of {self._owner!r}: "
+                    f"{self._budget.used_bytes} of {self._budget.limit_bytes} bytes are alive "
+                    f"({', '.join(self._budget.names[:5])}, ...), and nobody retired any"
+                    f"{'' if self._wait is None else f' for {self._timeout:g} s'}: a consumer is stuck, or the "
+                    "budget is too small"
+                )
+            self._wait()
+            if not self._budget.admits(name, size):
+                self._clock.sleep(_PAUSE_SECONDS)
+
+    def read(self, ref: BlobRef, verify: bool = True) -> NamedArrays:
+        """The arrays behind a reference, mapped, read-only. They stay valid after the blob is retired.
+
+        Raises:
+            BlobError: missing, damaged, or not what the reference says.
+        """
+        check_reference(ref)
+        for directory in self._directories:
+            try:
+                descriptor = os.open(_path(directory, ref.name), os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                continue
+            try:
+                found = os.fstat(descriptor).st_size
+                if found != ref.bytes:
+                    raise BlobError(f"blob {ref.name} has {found} bytes, its reference says {ref.bytes}")
+                mapped = mmap.mmap(descriptor, found, prot=mmap.PROT_READ)
+            finally:
+                os.close(descriptor)
+            return _verified(mapped, ref, verify)
+        raise BlobError(
+            f"blob {ref.name} is in neither of {', '.join(map(str, self._directories))}: "
+            "it was retired, or belongs to another run"
+        )
+
+    def retire(self, name: str) -> None:
+        """Remove a blob of this owner; one that is gone already is no error."""
+        if owner_of(name) != self._owner:
+            raise BlobError(f"{name!r} is not {self._owner!r}'s to retire")
+        for directory in self._directories:
+            _path(directory, name).unlink(missing_ok=True)
+        self._budget.remove(name)
+
+    def persist(self, ref: BlobRef) -> None:
+        """Copy a blob into the fallback directory, synced: what a cut needs to outlive the machine."""
+        check_reference(ref)
+        source, target = (_path(directory, ref.name) for directory in self._directories)
+        if target.exists():
+            return
+        content = self.read(ref)
+        _write(self._directories[1], ref.name, blob_format.parts(content), sync=True)
+        if not source.exists():
+            raise BlobError(f"blob {ref.name} was retired while it was being copied")
+
+    def sweep(self, keep: Collection[str] = ()) -> list[str]:
+        """Remove all blobs of this owner but these; returns what was removed."""
+        gone = [name for name in self._budget.names if name not in keep]
+        for name in gone:
+            self.retire(name)
+        return gone
+
+
+class MemoryBlobStore:
+    """The same store within one process: same bytes, same checksums, nothing to sweep. Serves all owners."""
+
+    keeps_objects = False
+
+    def __init__(self) -> None:
+        self._blobs: dict[str, bytes] = {}
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of all living blobs."""
+        return sum(map(len, self._blobs.values()))
+
+    def admits(self, name: str, size: int) -> bool:
+        """There is no budget inside a process: producer and consumer take turns."""
+        return True
+
+    def write(self, name: str, content: NamedArrays) -> BlobRef:
+        """Store arrays; as `FileBlobStore.write`."""
+        owner = owner_of(name)
+        pieces = blob_format.parts(content)
+        stored = b"".join(pieces)
+        self._blobs[name] = stored
+        digest = blob_format.checksum([memoryview(stored)])
+        return BlobRef(name=name, bytes=len(stored), checksum=digest, owner=owner)
+
+    def read(self, ref: BlobRef, verify: bool = True) -> NamedArrays:
+        """The arrays behind a reference, read-only; as `FileBlobStore.read`."""
+        check_reference(ref)
+        stored = self._blobs.get(ref.name)
+        if stored is None:
+            raise BlobError(f"blob {ref.name} is not in memory: it was retired, or never written")
+        if len(stored) != ref.bytes:
+            raise BlobError(f"blob {ref.name} has {len(stored)} bytes, its reference says {ref.bytes}")
+        return _verified(stored, ref, verify)
+
+    def retire(self, name: str) -> None:
+        """Forget a blob; one that is gone already is no error."""
+        self._blobs.pop(name, None)
+
+    def sweep(self, keep: Collection[str] = ()) -> list[str]:
+        """Forget all blobs but these; returns what was forgotten."""
+        gone = [name for name in self._blobs if name not in keep]
+        for name in gone:
+            self.retire(name)
+        return gone
+
+
+def sweep_directory(directory: str | os.PathLike[str]) -> int:
+    """Remove the whole blob directory of a run that is dead; returns the bytes that it held."""
+    held = sum(path.stat().st_size for path in Path(directory).rglob("*") if path.is_file())
+    shutil.rmtree(directory, ignore_errors=True)
+    return held
+
+
+def _verified(buffer: mmap.mmap | bytes, ref: BlobRef, verify: bool) -> NamedArrays:
+    if verify:
+        found = blob_format.checksum([memoryview(buffer)])
+        if found != ref.checksum:
+            raise BlobError(f"blob {ref.name} is damaged: its checksum is {found}, expected {ref.checksum}")
+    return blob_format.parse(buffer, ref.name)
+
+
+def _path(directory: Path, name: str) -> Path:
+    return directory / f"{name}{_SUFFIX}"
+
+
+def _write(directory: Path, name: str, pieces: list[memoryview], *, sync: bool = False) -> None:
+    path = _path(directory, name)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    beside = path.with_name(f".writing-{path.name}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            waiting = list(pieces)
+            while waiting:
+                written = os.writev(descriptor, waiting[:_PIECES_AT_ONCE])
+                while waiting and written >= waiting[0].nbytes:
+                    written -= waiting.pop(0).nbytes
+                if written:
+                    waiting[0] = waiting[0][written:]
+            if sync:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(beside, path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
