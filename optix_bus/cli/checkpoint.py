@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import shutil
@@ -16,8 +17,11 @@ from optix_bus.errors import CheckpointError, ConfigurationError
 
 if TYPE_CHECKING:
     from optix_bus.checkpoints import CheckpointRegistry
-    from optix_bus.types import PolicySnapshot
+    from optix_bus.runtime.plan import RunPlan
+    from optix_bus.runtime.run_directory import RunDirectory
+    from optix_bus.types import NamedArrays, PolicySnapshot
 
+_NODE = "nodes.checkpoint:CheckpointNode"
 _SNAPSHOT = click.option("--snapshot", help="Id of a snapshot [the best].")
 
 
@@ -35,16 +39,20 @@ def checkpoint() -> None:
 def list_(run: str | None) -> None:
     """List the snapshots of RUN (by default the newest), best first."""
     registry = _registry(run)
-    rows = [_row(registry, snapshot) for snapshot in registry.snapshots]
+    for snapshot in registry.snapshots:
+        with contextlib.suppress(CheckpointError):  # reading verifies; what is damaged is named below
+            registry.load(snapshot)
+    rows = [_row(snapshot) for snapshot in registry.snapshots]
     text = [f"{'SNAPSHOT':<22} {'SCORE':>10} {'± 95 %':>8} {'EPISODES':>8} {'POLICY':>7} {'WINDOW':>7}"]
     for row in rows:
-        error = "—" if row["standard_error"] is None else f"{1.96 * row['standard_error']:.2f}"
         text.append(
-            f"{row['snapshot']:<22} {row['score']:>10.2f} {error:>8} {row['episodes']:>8} "
+            f"{row['snapshot']:<22} {_number(row['score']):>10} {_half(row['standard_error']):>8} "
+            f"{row['episodes']:>8} "
             f"{row['policy_version']:>7} {row['window']:>7}"
         )
+    text = text if rows else ["no snapshots"]
     text += [f"damaged: {damage}" for damage in registry.damaged]
-    say({"snapshots": rows, "damaged": registry.damaged}, "\n".join(text) if rows else "no snapshots")
+    say({"snapshots": rows, "damaged": registry.damaged}, "\n".join(text))
 
 
 @command(
@@ -56,11 +64,10 @@ def list_(run: str | None) -> None:
 def show(run: str | None, snapshot: str | None) -> None:
     """Show everything that is known of one snapshot of RUN: score, hyperparameters, arrays, lineage."""
     registry = _registry(run)
-    chosen = _choose(registry, snapshot)
-    policy = registry.load(chosen)
+    chosen, policy = _choose(registry, snapshot)
     arrays = {name: {"shape": list(a.shape), "dtype": str(a.dtype)} for name, a in policy.arrays.items()}
     data = {
-        **_row(registry, chosen),
+        **_row(chosen),
         "sha256": registry.sha256(chosen),
         "path": chosen.weights_path,
         "hyperparameters": chosen.hyperparams.params,
@@ -96,8 +103,7 @@ def evaluate(run: str | None, snapshot: str | None, episodes: int, seed: int, st
     from optix_bus.pipelines import PipelineSettings, make_pipeline
     from optix_bus.runtime.plan import RunPlan
 
-    registry = _registry(run)
-    chosen = _choose(registry, snapshot)
+    chosen, policy = _choose(_registry(run), snapshot)
     plan = RunPlan.read(find_run(run).root / "plan.json")
     pipeline = make_pipeline(
         plan.environment["id"],
@@ -106,7 +112,7 @@ def evaluate(run: str | None, snapshot: str | None, episodes: int, seed: int, st
         role="validation",
         seed=seed,
     )
-    actor, deterministic = _actor(registry, chosen, plan)
+    actor, deterministic = _actor(chosen, policy, plan)
     pipeline.set_agent(actor)
     pipeline.setup()
     try:
@@ -115,6 +121,7 @@ def evaluate(run: str | None, snapshot: str | None, episodes: int, seed: int, st
         pipeline.teardown()
     metrics = ReturnEvaluator().score_validation(data)
     returns = [float(value) for value in data.metadata["episode_returns"]]
+    error = _finite(metrics.standard_error)
     result = {
         "snapshot": chosen.snapshot_id,
         "policy_version": chosen.policy_version,
@@ -122,15 +129,15 @@ def evaluate(run: str | None, snapshot: str | None, episodes: int, seed: int, st
         "seed": seed,
         "deterministic": deterministic and not stochastic,
         "mean": metrics.primary_score,
-        "standard_error": metrics.standard_error,
+        "standard_error": error,
         "min": min(returns),
         "max": max(returns),
     }
     say(
         result,
         f"policy {chosen.policy_version} ({chosen.snapshot_id}): {metrics.primary_score:.2f} "
-        f"± {1.96 * metrics.standard_error:.2f} over {len(returns)} episodes (seed {seed}), "
-        f"min {min(returns):.2f}, max {max(returns):.2f}, standard error {metrics.standard_error:.3f}"
+        f"± {_half(error)} over {len(returns)} episodes (seed {seed}), "
+        f"min {min(returns):.2f}, max {max(returns):.2f}, standard error {_number(error, 3)}"
         + ("" if result["deterministic"] else "; stochastic"),
     )
 
@@ -145,17 +152,16 @@ def export(run: str, target: Path, snapshot: str | None) -> None:
     Library agents load it with ``agent.load_weights(TARGET + "/weights")``; the arrays are safetensors.
     """
     registry = _registry(run)
-    chosen = _choose(registry, snapshot)
-    registry.load(chosen)  # verifies the checksums
+    chosen, _ = _choose(registry, snapshot)
     source = registry.directory / chosen.snapshot_id
+    card = {**_row(chosen), "sha256": registry.sha256(chosen)}
     try:
         shutil.copytree(source, target)
+        (target / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     except FileExistsError:
         raise ConfigurationError(f"{target} exists already: name a new folder") from None
     except OSError as error:
         raise CheckpointError(f"cannot write {target}: {error}") from error
-    card = {**_row(registry, chosen), "sha256": registry.sha256(chosen)}
-    (target / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     say({"target": str(target), **card}, f"{chosen.snapshot_id} -> {target}")
 
 
@@ -166,41 +172,66 @@ for _command in (list_, show, evaluate, export):
 def _registry(run: str | None) -> CheckpointRegistry:
     from optix_bus.checkpoints import CheckpointRegistry
 
-    folder = find_run(run)
-    return CheckpointRegistry(folder.checkpoints, resume=True)
+    return CheckpointRegistry(_folder(find_run(run)), resume=True)
 
 
-def _choose(registry: CheckpointRegistry, snapshot: str | None) -> PolicySnapshot:
-    found = registry.snapshots
-    if not found:
-        damaged = f"; damaged: {'; '.join(registry.damaged)}" if registry.damaged else ""
-        raise CheckpointError(f"{registry.directory} holds no usable snapshot{damaged}")
+def _folder(run: RunDirectory) -> Path:
+    """Where the checkpoint node of the run writes: its setting ``directory``, or the run directory."""
+    from optix_bus.runtime.plan import RunPlan
+
+    if not (plan := run.root / "plan.json").exists():
+        return run.checkpoints
+    nodes = [node for node in RunPlan.read(plan).nodes if node.class_path == _NODE]
+    named = [node.settings["directory"] for node in nodes if node.settings.get("directory")]
+    return Path(named[0]) if named else run.checkpoints
+
+
+def _choose(registry: CheckpointRegistry, snapshot: str | None) -> tuple[PolicySnapshot, NamedArrays]:
+    """The snapshot of that id, or the best one that is not damaged, with its policy."""
     if snapshot is None:
-        return found[0]
-    for candidate in found:
-        if candidate.snapshot_id == snapshot:
-            return candidate
-    raise CheckpointError(f"no snapshot {snapshot}; there are {', '.join(s.snapshot_id for s in found)}")
+        restored = registry.restore_best()
+        if restored is None:
+            raise CheckpointError(f"{registry.directory} holds no snapshot")
+        for damage in registry.damaged:
+            click.echo(f"warning: passed over: {damage}", err=True)
+        return restored
+    found = {candidate.snapshot_id: candidate for candidate in registry.snapshots}
+    if snapshot in found:
+        return found[snapshot], registry.load(found[snapshot])
+    damaged = f"; damaged: {'; '.join(registry.damaged)}" if registry.damaged else ""
+    raise CheckpointError(f"no snapshot {snapshot}; there are {', '.join(found) or 'none'}{damaged}")
 
 
-def _row(registry: CheckpointRegistry, snapshot: PolicySnapshot) -> dict[str, Any]:
-    error = snapshot.eval_metrics.standard_error
+def _row(snapshot: PolicySnapshot) -> dict[str, Any]:
     return {
         "snapshot": snapshot.snapshot_id,
         "policy_version": snapshot.policy_version,
         "window": snapshot.episode_id,
-        "score": snapshot.eval_metrics.primary_score,
-        "standard_error": None if math.isnan(error) else error,
+        "score": _finite(snapshot.eval_metrics.primary_score),
+        "standard_error": _finite(snapshot.eval_metrics.standard_error),
         "episodes": snapshot.eval_metrics.n,
     }
 
 
-def _actor(registry: CheckpointRegistry, snapshot: PolicySnapshot, plan: Any) -> tuple[Any, bool]:
+def _finite(value: float) -> float | None:
+    """JSON has no NaN."""
+    return value if math.isfinite(value) else None
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "—" if value is None else f"{value:.{digits}f}"
+
+
+def _half(standard_error: float | None) -> str:
+    """Half the width of the 95 % interval."""
+    return _number(None if standard_error is None else 1.96 * standard_error)
+
+
+def _actor(snapshot: PolicySnapshot, policy: NamedArrays, plan: RunPlan) -> tuple[Any, bool]:
     """Who acts: the NumPy policy where the snapshot describes one, else the agent of the topology."""
     from optix_bus.agents import load_policy
     from optix_bus.runtime.site import PlanSite
 
-    policy = registry.load(snapshot)
     if "policy" in policy.metadata:
         return load_policy(policy), True
     agent = PlanSite(plan, plan.nodes[0], {}).agent()

@@ -18,7 +18,11 @@ from optix_bus.runtime.run_directory import end_processes, remove_outside
 @command("down", example="optix-bus down\noptix-bus down runs/tonight --seconds 60")
 @click.argument("run", required=False)
 @click.option(
-    "--seconds", default=60.0, show_default=True, help="How long the loop may take to end in order."
+    "--seconds",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(0.0),
+    help="How long the loop may take to end in order.",
 )
 @click.option("--now", is_flag=True, help="Do not wait for the best policy to be restored.")
 def down(run: str | None, seconds: float, now: bool) -> None:
@@ -34,7 +38,8 @@ def down(run: str | None, seconds: float, now: bool) -> None:
             supervisor = psutil.Process(record.supervisor.pid)
             supervisor.send_signal(signal.SIGTERM)
             if now:
-                supervisor.send_signal(signal.SIGTERM)
+                # Another signal, because two of the same kind that come together are one.
+                supervisor.send_signal(signal.SIGINT)
         while record.supervisor.alive():
             if time.monotonic() > deadline:
                 raise NodeFailure(
@@ -51,6 +56,6 @@ def down(run: str | None, seconds: float, now: bool) -> None:
     remove_outside(record)
     left = f"; ended what was left: {', '.join(swept)}" if swept else ""
     say(
-        {"run": str(folder.root), "swept": swept, "reason": record.reason},
+        {"run": str(folder.root), "swept": swept, "reason": record.reason, "exit_code": record.exit_code},
         f"{record.run_id} was not running{left}",
     )

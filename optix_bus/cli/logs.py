@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -18,7 +17,14 @@ from optix_bus.runtime.run_directory import RunDirectory
 @command("logs", example="optix-bus logs\noptix-bus logs runs/tonight learner --follow")
 @click.argument("run", required=False)
 @click.argument("node", required=False)
-@click.option("--tail", "-n", default=200, show_default=True, help="Lines of each process to begin with.")
+@click.option(
+    "--tail",
+    "-n",
+    default=200,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Lines of each process to begin with.",
+)
 @click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until the run has ended.")
 @click.pass_context
 def logs(ctx: click.Context, run: str | None, node: str | None, tail: int, follow: bool) -> None:
@@ -28,17 +34,15 @@ def logs(ctx: click.Context, run: str | None, node: str | None, tail: int, follo
     """
     folder = find_run(run)
     as_json = bool(ctx.meta.get("optix_bus.json"))
-    files = _files(folder, node)
     places: dict[Path, int] = {}
-    for path in files:
-        text = path.read_bytes()
-        places[path] = len(text)
-        for line in text.decode("utf-8", "replace").splitlines()[-tail:] if tail > 0 else []:
+    for path in _files(folder, node):
+        lines = _new_lines(path, places, whole=follow)
+        for line in lines[max(len(lines) - tail, 0) :]:
             _print(path, line, as_json)
     while follow:
         running = folder.read().supervisor.alive()
         for path in _files(folder, node):
-            for line in _new_lines(path, places):
+            for line in _new_lines(path, places, whole=running):
                 _print(path, line, as_json)
         if not running:
             return
@@ -58,13 +62,15 @@ def _files(folder: RunDirectory, node: str | None) -> list[Path]:
     return chosen
 
 
-def _new_lines(path: Path, places: dict[Path, int]) -> Iterator[str]:
+def _new_lines(path: Path, places: dict[Path, int], *, whole: bool) -> list[str]:
+    """What was written since the last call; with ``whole``, half a line waits for its other half."""
     with path.open("rb") as file:
         file.seek(places.get(path, 0))
         text = file.read()
-    whole = text.rfind(b"\n") + 1  # half a line waits for its other half
-    places[path] = places.get(path, 0) + whole
-    yield from text[:whole].decode("utf-8", "replace").splitlines()
+    if whole:
+        text = text[: text.rfind(b"\n") + 1]
+    places[path] = places.get(path, 0) + len(text)
+    return text.decode("utf-8", "replace").splitlines()
 
 
 def _print(path: Path, line: str, as_json: bool) -> None:
