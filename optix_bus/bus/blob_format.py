@@ -1,7 +1,7 @@
 """The bytes of a blob: the safetensors layout, written without copying and read without copying.
 
-An eight-byte length, a JSON header padded to eight bytes, then the arrays, largest item size first, so that every
-array is aligned. Values of the metadata are JSON texts, because safetensors only knows strings there.
+An eight-byte length, a JSON header padded to eight bytes, then the arrays, largest item size first, so that
+every array is aligned. Values of the metadata are JSON texts, because safetensors only knows strings there.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def parts(content: NamedArrays) -> list[memoryview]:
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     pieces = [memoryview(len(text).to_bytes(8, "little") + text)]
-    pieces += [memoryview(arrays[name].reshape(-1).view(np.uint8)) for name in order if arrays[name].nbytes]
+    pieces += [arrays[name].reshape(-1).view(np.uint8).data for name in order if arrays[name].nbytes]
     return pieces
 
 

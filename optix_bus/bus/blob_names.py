@@ -20,8 +20,8 @@ def owner_of(name: str) -> str:
     parts = name.split("/")
     if not 2 <= len(parts) <= 4 or not all(_PART.fullmatch(part) for part in parts):
         raise BlobError(
-            f"{name!r} is no blob name: expected OWNER/KIND-NUMBER of A-Z a-z 0-9 _ . : -, no part beginning with "
-            "a dot"
+            f"{name!r} is no blob name: expected OWNER/KIND-NUMBER of A-Z a-z 0-9 _ . : -, no part "
+            "beginning with a dot"
         )
     return parts[0]
 

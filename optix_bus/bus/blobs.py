@@ -9,6 +9,8 @@ import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+import xxhash
+
 from optix_bus.bus import blob_format
 from optix_bus.bus.blob_budget import BlobBudget
 from optix_bus.bus.blob_names import check_reference, owner_of
@@ -18,22 +20,25 @@ from optix_bus.types import BlobRef, NamedArrays
 
 _SUFFIX = ".safetensors"
 _PAUSE_SECONDS = 0.002
-_PIECES_AT_ONCE = 512
+#: Hashed and written in pieces that fit the cache, so that the second pass does not go to memory.
+_PIECE_BYTES = 512 * 1024
+#: Asking for all pages at once saves a fault for each; not every system can.
+_MAP_FLAGS = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
 
 
 class FileBlobStore:
     """The blobs of one owner, in shared memory while there is room, else in the run directory.
 
-    Reading works for blobs of every owner that uses the same directories. A blob is written beside and renamed,
-    so that nobody sees a part of one; a reader that has it mapped keeps it when it is retired.
+    Reading works for blobs of every owner that uses the same directories. A blob is written beside and
+    renamed, so that nobody sees a part of one; a reader that has it mapped keeps it when it is retired.
 
     Args:
         directory: preferably shared memory (``/dev/shm/...``); created with mode 0700.
-        fallback_directory: used where ``directory`` cannot be made or is full; also where `persist` copies to.
+        fallback_directory: used where ``directory`` cannot be made or is full; `persist` copies to it.
         budget_bytes: what this owner's living blobs may take together.
         owner: the node; every name it writes begins with ``owner/``.
-        wait: called again and again while the budget is spent; it should serve the owner's link, so that news of
-            retired blobs come in. Without it, a spent budget is an error at once.
+        wait: called again and again while the budget is spent; it should serve the owner's link, so that
+            news of retired blobs come in. Without it, a spent budget is an error at once.
         timeout_seconds: how long to wait for space.
     """
 
@@ -91,12 +96,10 @@ class FileBlobStore:
         pieces = blob_format.parts(content)
         size = blob_format.size(pieces)
         self._make_room(name, size)
-        # Hashed first: the arrays are then in the cache when they are written.
-        digest = blob_format.checksum(pieces)
         problems = []
         for directory in self._directories:
             try:
-                _write(directory, name, pieces)
+                digest = _write(directory, name, pieces)
             except OSError as error:
                 problems.append(f"{directory}: {os.strerror(error.errno or 0)}")
                 continue
@@ -115,8 +118,8 @@ class FileBlobStore:
                     f"blob {name} of {size} bytes does not fit the budget of {self._owner!r}: "
                     f"{self._budget.used_bytes} of {self._budget.limit_bytes} bytes are alive "
                     f"({', '.join(self._budget.names[:5])}, ...), and nobody retired any"
-                    f"{'' if self._wait is None else f' for {self._timeout:g} s'}: a consumer is stuck, or the "
-                    "budget is too small"
+                    f"{'' if self._wait is None else f' for {self._timeout:g} s'}: a consumer is stuck, or "
+                    "the budget is too small"
                 )
             self._wait()
             if not self._budget.admits(name, size):
@@ -138,7 +141,7 @@ class FileBlobStore:
                 found = os.fstat(descriptor).st_size
                 if found != ref.bytes:
                     raise BlobError(f"blob {ref.name} has {found} bytes, its reference says {ref.bytes}")
-                mapped = mmap.mmap(descriptor, found, prot=mmap.PROT_READ)
+                mapped = mmap.mmap(descriptor, found, flags=_MAP_FLAGS, prot=mmap.PROT_READ)
             finally:
                 os.close(descriptor)
             return _verified(mapped, ref, verify)
@@ -241,20 +244,21 @@ def _path(directory: Path, name: str) -> Path:
     return directory / f"{name}{_SUFFIX}"
 
 
-def _write(directory: Path, name: str, pieces: list[memoryview], *, sync: bool = False) -> None:
+def _write(directory: Path, name: str, pieces: list[memoryview], *, sync: bool = False) -> str:
+    """Write beside, then rename; returns the checksum of what was written."""
     path = _path(directory, name)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     beside = path.with_name(f".writing-{path.name}")
+    digest = xxhash.xxh3_128()
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         try:
-            waiting = list(pieces)
-            while waiting:
-                written = os.writev(descriptor, waiting[:_PIECES_AT_ONCE])
-                while waiting and written >= waiting[0].nbytes:
-                    written -= waiting.pop(0).nbytes
-                if written:
-                    waiting[0] = waiting[0][written:]
+            for piece in pieces:
+                for start in range(0, piece.nbytes, _PIECE_BYTES):
+                    waiting = piece[start : start + _PIECE_BYTES]
+                    digest.update(waiting)
+                    while waiting.nbytes:
+                        waiting = waiting[os.write(descriptor, waiting) :]
             if sync:
                 os.fsync(descriptor)
         finally:
@@ -263,3 +267,4 @@ def _write(directory: Path, name: str, pieces: list[memoryview], *, sync: bool =
     except OSError:
         beside.unlink(missing_ok=True)
         raise
+    return digest.hexdigest()

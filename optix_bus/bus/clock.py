@@ -18,10 +18,6 @@ class Clock(Protocol):
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass; only where there is nothing else to wait for."""
-        ...
-
-    def sleep(self, seconds: float) -> None:
         """Let time pass; returns at once for a duration that is not positive."""
         ...
 
@@ -36,10 +32,6 @@ class SystemClock:
     def monotonic(self) -> float:
         """Seconds since some start."""
         return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Let time pass."""
-        time.sleep(seconds)
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -65,10 +57,6 @@ class ManualClock:
         """Move both clocks forward."""
         self._now_ns += round(seconds * 1e9)
         self._monotonic += seconds
-
-    def sleep(self, seconds: float) -> None:
-        """Advance instead of waiting."""
-        self.advance(seconds)
 
     def sleep(self, seconds: float) -> None:
         """Be there at once."""
