@@ -1,12 +1,11 @@
-"""The series of evaluations and the test that says when it has stopped rising."""
+"""The test that says when a series of evaluations has stopped rising."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-import numpy as np
-
+from optix_bus.loop.series import EvaluationSeries
 from optix_bus.loop.settings import LoopSettings
 from optix_bus.stats import (
     EquivalenceReport,
@@ -20,20 +19,17 @@ from optix_bus.stats import (
 from optix_bus.stats.equivalence import filling
 from optix_bus.stats.power import POWERFUL, SMALLEST_WINDOW
 
-#: Evaluations at the start against which a rise is measured.
-_START = 5
-
 #: A rise since the start that chance does not make, in standard errors.
 _PROVEN = 3.0
 
 #: Episodes behind a score that does not say; only used to guess the spread of single episodes from the noise.
 _TYPICAL_EPISODES = 20.0
 
-#: A window that the formula finds long enough, but whose interval is too wide, grows by this.
-_GROWTH = 1.25
+#: A window that is not long enough grows by a factor between these.
+_LEAST_GROWTH, _MOST_GROWTH = 1.25, 1.5
 
-#: Stands for a window that no run fills.
-_NEVER = 10**9
+#: Evaluations kept for a margin of the user's own, which is never widened: the window has to grow instead.
+_LONG = 10_000
 
 
 class ConvergenceWatch:
@@ -46,12 +42,9 @@ class ConvergenceWatch:
 
     def __init__(self, settings: LoopSettings) -> None:
         self._settings = settings
-        self._scores: list[float] = []
-        self._stds: list[float] = []
-        self._counts: list[float] = []
-        self._start: list[float] = []
-        self._start_errors: list[float] = []
-        self._highest = -math.inf
+        longest = max(settings.max_convergence_window, settings.convergence_window or 0)
+        own = settings.convergence_margin is not None
+        self._series = EvaluationSeries(max(longest, _LONG) if own else longest)
         self._looks = 0
         self._looks_before = 0
         self.report: EquivalenceReport | None = None
@@ -67,16 +60,7 @@ class ConvergenceWatch:
             n: its number of episodes; 0 where unknown.
             standard_error: of the score; NaN where unknown.
         """
-        if len(self._start) < _START:
-            self._start.append(score)
-            self._start_errors.append(standard_error)
-        keep = max(self._settings.max_convergence_window, self._settings.convergence_window or 0)
-        if self._settings.convergence_margin is not None:
-            keep = max(keep, 10_000)  # a margin of the user's own is never widened: the window has to grow
-        self._scores = [*self._scores[1 - keep :], score]
-        self._stds = [*self._stds[1 - keep :], std]
-        self._counts = [*self._counts[1 - keep :], float(n)]
-        self._highest = max(self._highest, float(np.mean(self._scores[-3:])))
+        self._series.record(score, std, n, standard_error)
         self._looks_before = self._looks
         self.report = self._look()
         self._looks = self.report.looks
@@ -109,90 +93,66 @@ class ConvergenceWatch:
         A curve that has been flat from the start looks exactly like a converged one; only a floor tells them
         apart.
         """
-        recent = self._scores[-self.window :]
+        recent = self._series.scores[-self.window :]
         if self._settings.score_floor is not None:
-            return bool(recent) and float(np.mean(recent)) >= self._settings.score_floor
+            return bool(len(recent) and recent.mean() >= self._settings.score_floor)
         if len(recent) < 3:
             return False
         fit = fit_slope(recent)
-        known = [error for error in self._start_errors if math.isfinite(error)]
-        single = max(fit.residual_sd, math.sqrt(float(np.mean(np.square(known)))) if known else 0.0)
-        error = math.hypot(
-            single / math.sqrt(len(self._start)), fit.residual_sd / math.sqrt(max(fit.n_eff, 1.0))
-        )
-        gain = float(np.mean(recent)) - float(np.mean(self._start))
+        start = self._series.start[:, 0]
+        single = max(fit.residual_sd, self._series.start_error())
+        error = math.hypot(single / math.sqrt(len(start)), fit.residual_sd / math.sqrt(max(fit.n_eff, 1.0)))
+        gain = float(recent.mean() - start.mean())
         return gain > 0.0 and gain >= _PROVEN * error
 
     def best_effort(self) -> EquivalenceReport | None:
         """A look at whatever there is, for the report of a run that ended before its window was full."""
-        if self.report is None or self.report.window_full or len(self._scores) < 5:
+        if self.report is None or self.report.window_full or len(self._series) < 5:
             return self.report
-        recent = self._scores[-self.report.window :]
+        recent = self._series.scores[-self.report.window :]
         return equivalence_test(recent, self.report.margin, looks_needed=self._settings.looks + 1)
 
     def state(self) -> dict[str, Any]:
         """Plain values from which `load_state` goes on."""
-        return {
-            "scores": list(self._scores),
-            "stds": _plain(self._stds),
-            "counts": list(self._counts),
-            "start": list(self._start),
-            "start_errors": _plain(self._start_errors),
-            "highest": self._highest if self._scores else None,
-            "looks": self._looks,
-            "looks_before": self._looks_before,
-        }
+        return {"series": self._series.state(), "looks": self._looks, "looks_before": self._looks_before}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`. The last report is made again: it follows from the evaluations."""
-        self._scores = [float(value) for value in state["scores"]]
-        self._stds = _numbers(state["stds"])
-        self._counts = [float(value) for value in state["counts"]]
-        self._start = [float(value) for value in state["start"]]
-        self._start_errors = _numbers(state["start_errors"])
-        self._highest = -math.inf if state["highest"] is None else float(state["highest"])
+        self._series.load_state(state["series"])
         self._looks = self._looks_before = int(state["looks_before"])
-        self.report = self._look() if self._scores else None
+        self.report = self._look() if len(self._series) else None
         self._looks = int(state["looks"])
 
     def _look(self) -> EquivalenceReport:
-        if self._settings.convergence == "classical":
-            return self._classical()
-        own = self._settings.convergence_margin is not None
-        window = self._settings.convergence_window or SMALLEST_WINDOW
-        longest: float = self._settings.convergence_window or self._settings.max_convergence_window
-        if own and self._settings.convergence_window is None:
-            longest = math.inf
-        while True:
-            if window > len(self._scores):
-                margin = self._margin(None, len(self._scores))
-                return filling("equivalence", window, margin, self._settings.looks)
-            fit = fit_slope(self._scores[-window:])
+        settings, scores = self._settings, self._series.scores
+        window = settings.convergence_window or SMALLEST_WINDOW
+        if settings.convergence == "classical":
+            if window > len(scores):
+                return filling("classical", window, math.nan, settings.looks)
+            return classical_test(scores[-window:], looks_before=self._looks, looks_needed=settings.looks)
+        own = settings.convergence_margin is not None
+        longest = settings.convergence_window or (_LONG if own else settings.max_convergence_window)
+        needed = 0.0
+        while window <= len(scores):
+            fit = fit_slope(scores[-window:])
             asked = margin = self._margin(fit, window)
             noise, r = self._noise(fit, window)
             needed = required_window(noise, margin, r)
-            if needed <= window and fit.half_width * POWERFUL <= margin:
-                break
-            if window >= longest:
-                if not own:
-                    margin = max(margin, resolvable_margin(noise, window, r))
-                break
-            window = int(min(max(needed, _GROWTH * window), longest, _NEVER))
-        return equivalence_test(
-            self._scores[-window:],
-            margin,
-            looks_before=self._looks,
-            looks_needed=self._settings.looks,
-            asked_margin=asked,
-        )
-
-    def _classical(self) -> EquivalenceReport:
-        window = self._settings.convergence_window or SMALLEST_WINDOW
-        if window > len(self._scores):
-            return filling("classical", window, math.nan, self._settings.looks)
-        return classical_test(
-            self._scores[-window:], looks_before=self._looks, looks_needed=self._settings.looks
-        )
+            if window >= longest and not own:
+                margin = max(margin, resolvable_margin(noise, window, r))
+            if window >= longest or (needed <= window and fit.half_width * POWERFUL <= margin):
+                return equivalence_test(
+                    scores[-window:],
+                    margin,
+                    looks_before=self._looks,
+                    looks_needed=settings.looks,
+                    asked_margin=asked,
+                )
+            # Step by step: a longer window knows noise and correlation better than the one that asks for it.
+            grown = min(max(needed, _LEAST_GROWTH * window), _MOST_GROWTH * window)
+            window = int(min(grown, longest))
+        missing = int(min(max(needed, window), longest))
+        return filling("equivalence", missing, self._margin(None, len(scores)), settings.looks)
 
     def _margin(self, fit: SlopeFit | None, window: int) -> float:
         """The rise per window that matters: the user's own, or from the data.
@@ -203,8 +163,11 @@ class ConvergenceWatch:
         """
         if self._settings.convergence_margin is not None:
             return self._settings.convergence_margin
-        share = self._settings.margin_score_share * self._gained()
-        spread = self._episode_sd(fit, window)
+        spread = self._series.episode_sd(window)
+        if math.isnan(spread):
+            episodes = self._series.episodes(window) or _TYPICAL_EPISODES
+            spread = fit.residual_sd * math.sqrt(episodes) if fit is not None else 0.0
+        share = self._settings.margin_score_share * self._series.gained()
         return max(self._settings.margin_episode_sd * spread, share)
 
     def _noise(self, fit: SlopeFit, window: int) -> tuple[float, float]:
@@ -216,33 +179,7 @@ class ConvergenceWatch:
         """
         if fit.residual_sd == 0.0:
             return 0.0, 0.0
-        errors = [
-            std / math.sqrt(count)
-            for std, count in zip(self._stds[-window:], self._counts[-window:], strict=True)
-            if math.isfinite(std) and count > 1
-        ]
-        reported = float(np.median(errors)) if 2 * len(errors) >= window else 0.0
+        episodes = self._series.episodes(window)
+        reported = self._series.episode_sd(window) / math.sqrt(episodes) if episodes > 1 else math.nan
         r = fit.r_corrected + math.sqrt((1.0 - fit.r_corrected**2) / fit.n)
-        return max(fit.residual_sd, reported), min(r, 0.95)
-
-    def _gained(self) -> float:
-        """Rise of the smoothed score since the start; the median start forgives one freak episode."""
-        return max(self._highest - float(np.median(self._start)), 0.0) if self._start else 0.0
-
-    def _episode_sd(self, fit: SlopeFit | None, window: int) -> float:
-        """Standard deviation of single episodes; the median over the window belongs to its newer regime."""
-        stds = [std for std in self._stds[-window:] if math.isfinite(std)]
-        if stds and 2 * len(stds) >= window:
-            return float(np.median(stds))
-        if fit is None:
-            return 0.0
-        count = float(np.median(self._counts[-window:])) or _TYPICAL_EPISODES
-        return fit.residual_sd * math.sqrt(count)
-
-
-def _plain(values: list[float]) -> list[float | None]:
-    return [value if math.isfinite(value) else None for value in values]
-
-
-def _numbers(values: list[Any]) -> list[float]:
-    return [math.nan if value is None else float(value) for value in values]
+        return max(fit.residual_sd, 0.0 if math.isnan(reported) else reported), min(r, 0.95)

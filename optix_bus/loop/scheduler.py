@@ -12,6 +12,13 @@ from optix_bus.loop.settings import LoopSettings
 from optix_bus.stats import fit_slope, t_quantile
 from optix_bus.types import LoopState
 
+#: Non-improvements, in convergence windows, after which evaluations become rarer: the window has then been
+#: full for long enough to have decided where it could.
+_PATIENCE = 1.5
+
+#: Smoothed scores remembered since the last improvement.
+_LEVELS = 1000
+
 
 class BackoffScheduler:
     """ACTIVE while scores improve, COOLING when they stop, DORMANT when the convergence test agrees.
@@ -74,6 +81,7 @@ class BackoffScheduler:
         self._owns_watch = watch is None
         self.watch = ConvergenceWatch(LoopSettings()) if watch is None else watch
         self._scores: list[float] = []
+        self._levels: list[float] = []  # smoothed scores since the last improvement
         self._best: float | None = None
         self._interval = float(base_interval)
         self._state = LoopState.ACTIVE
@@ -110,7 +118,7 @@ class BackoffScheduler:
 
     @property
     def consecutive_non_improvements(self) -> int:
-        """Scores since the last improvement, degradation or restart."""
+        """Scores since the best was reached, or since a degradation or restart."""
         return self._non_improvements
 
     @property
@@ -186,18 +194,27 @@ class BackoffScheduler:
         keep = max(self.score_window, self.score_smoothing, self.trend_window)
         self._scores = [*self._scores[1 - keep :], score] if keep > 1 else [score]
         self._total += 1
+        self._levels = [*self._levels[1 - _LEVELS :], self.smoothed]
         if self._owns_watch:
             self.watch.record(score)
 
     def record_improvement(self, score: float) -> None:
-        """The smoothed score beat the best: tune hard again, from any state."""
+        """The smoothed score beat the best: tune hard again, from any state.
+
+        A gain that noise had hidden is recognised late, when the noise has settled. Non-improvements count
+        from when the gain was made: the first smoothed score that beats the old best by today's margin.
+        """
+        bar = math.inf if self._best is None else self._best + self.margin
+        reached = next((i for i, level in enumerate(self._levels) if level > bar), len(self._levels) - 1)
+        self._levels = self._levels[max(reached, 0) :]
         self._best = score
         self._rouse()
+        self._non_improvements = max(len(self._levels) - 1, 0)
 
     def record_non_improvement(self, dormant_allowed: bool = True) -> None:
         """No improvement. ``dormant_allowed`` is False while something else forbids DORMANT."""
         self._non_improvements += 1
-        if self._non_improvements >= self.watch.window and not self.watch.passing:
+        if self._non_improvements > _PATIENCE * self.watch.window and not self.watch.passing:
             # Not earlier: a test that waits for evaluations, or for its last looks, must not be starved.
             self._interval = min(self._interval * self.backoff_factor, float(self.max_interval_episodes))
             self._interval = max(self._interval, float(self.base_interval))
@@ -214,11 +231,12 @@ class BackoffScheduler:
 
     def record_degradation(self) -> None:
         """The score fell clearly below the best: tune hard again, from any state."""
-        self._rouse()
+        self.record_restart()
 
     def record_restart(self) -> None:
         """Something else gives a reason to tune hard again: new data, a new regime."""
         self._rouse()
+        self.watch.restart()
 
     def start_watching(self) -> None:
         """From DORMANT to WATCHDOG: alive, evaluating, not tuning."""
@@ -229,6 +247,7 @@ class BackoffScheduler:
         """Plain values from which `load_state` goes on; a shared watch has its own."""
         return {
             "scores": list(self._scores),
+            "levels": list(self._levels),
             "best": self._best,
             "interval": self._interval,
             "state": self._state.value,
@@ -241,6 +260,7 @@ class BackoffScheduler:
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
         self._scores = [float(value) for value in state["scores"]]
+        self._levels = [float(value) for value in state["levels"]]
         self._best = state["best"]
         self._interval = float(state["interval"])
         self._state = LoopState(state["state"])
@@ -254,7 +274,6 @@ class BackoffScheduler:
         self._state = LoopState.ACTIVE
         self._interval = float(self.base_interval)
         self._non_improvements = 0
-        self.watch.restart()
 
     def _trend(self, sign: float) -> bool:
         recent = self._scores[-self.trend_window :]

@@ -14,8 +14,9 @@ Series = npt.NDArray[np.float64]
 #: Episodes behind each evaluation; the noise of an evaluation is 1, that of an episode its square root.
 EPISODES = 20
 
-#: Takes one evaluation (score, std of single episodes), says whether training is done.
-Rule = Callable[[float, float], bool]
+#: Takes one evaluation (score, std of single episodes). Where training is done, it says over how many
+#: evaluations that was decided, and 0 where it is not.
+Rule = Callable[[float, float], int]
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,13 @@ def noise(rng: np.random.Generator, length: int, r: float) -> Series:
     return found
 
 
-def stops(rule: Rule, scores: Series) -> int:
-    """The evaluation at which a rule stops; the length of the series where it does not."""
+def stops(rule: Rule, scores: Series) -> tuple[int, int]:
+    """The evaluation at which a rule stops and its window; the length of the series and 0 without one."""
     spread = math.sqrt(EPISODES)
     for index, score in enumerate(scores.tolist()):
-        if rule(score, spread):
-            return index
-    return len(scores)
+        if (window := rule(score, spread)) > 0:
+            return index, window
+    return len(scores), 0
 
 
 def wilson(hits: int, runs: int) -> tuple[float, float]:

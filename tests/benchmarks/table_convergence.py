@@ -21,9 +21,9 @@ def equivalence(**settings: object) -> Rule:
     watch = ConvergenceWatch(LoopSettings(**settings))  # type: ignore[arg-type]
     error = 1.0
 
-    def rule(score: float, std: float) -> bool:
+    def rule(score: float, std: float) -> int:
         watch.record(score, std=std, n=EPISODES, standard_error=error)
-        return watch.converged
+        return watch.window if watch.converged else 0
 
     return rule
 
@@ -33,10 +33,10 @@ def loop(**settings: object) -> Rule:
     machine = LoopMachine(LoopSettings(**settings))  # type: ignore[arg-type]
     seen = [0]
 
-    def rule(score: float, std: float) -> bool:
+    def rule(score: float, std: float) -> int:
         seen[0] += 1
         found = Evaluation(seen[0] - 1, seen[0] - 1, 0, score, EPISODES, 1.0, std, seen[0] * 1000)
-        return machine.judge(found).verdict == "dormant"
+        return machine.watch.window if machine.judge(found).verdict == "dormant" else 0
 
     return rule
 
@@ -45,12 +45,11 @@ def classical(window: int = 20, corrected: bool = True) -> Rule:
     """Stops at the first full window without a significant rise."""
     scores: list[float] = []
 
-    def rule(score: float, std: float) -> bool:
+    def rule(score: float, std: float) -> int:
         scores.append(score)
-        return (
-            len(scores) >= window
-            and classical_test(scores[-window:], corrected=corrected).verdict == "plateau"
-        )
+        if len(scores) < window:
+            return 0
+        return window if classical_test(scores[-window:], corrected=corrected).verdict == "plateau" else 0
 
     return rule
 
@@ -65,16 +64,16 @@ def window_for(amplitude: float, r: float) -> int:
 def simulate(
     make: Callable[[], Rule], curve: Curve, r: float, window: int, runs: int, seed: int = 0
 ) -> tuple[int, int, float]:
-    """Runs that stopped before 95 % of the end; runs that had stopped 1.5 windows (and the looks) after the
-    plateau began; mean delay from 95 % to the stop, in windows."""
-    length = curve.plateau + int(1.5 * window) + 6
+    """Runs that stopped before 95 % of the end; runs that had stopped 1.5 windows (their own, or the given
+    one where that is longer) after the plateau began; mean delay from 95 % to the stop, in windows."""
+    length = curve.plateau + max(5 * window, 240)
     early = found = 0
     delays = []
     for run in range(runs):
         rng = np.random.default_rng([seed, run])
-        at = stops(make(), curve.mean(length) + noise(rng, length, r))
+        at, used = stops(make(), curve.mean(length) + noise(rng, length, r))
         early += at < curve.settled
-        found += at <= curve.plateau + 1.5 * window + 3
+        found += at <= curve.plateau + 1.5 * max(window, used)
         if curve.settled <= at < length:
             delays.append((at - curve.settled) / window)
     return early, found, float(np.mean(delays)) if delays else float("nan")
