@@ -24,6 +24,7 @@ _HOMES = {
     "LoopCallback": "optix_bus.interfaces",
     "LoopController": "optix_bus.runtime.controller",
     "LoopState": "optix_bus.types",
+    "NodeContract": "optix_bus.testing",
     "ObsNormalizer": "optix_bus.rl",
     "PipelineContract": "optix_bus.testing",
     "PolicySnapshot": "optix_bus.types",

@@ -1,0 +1,449 @@
+"""Our nodes pass the contract that users' nodes pass, and nodes that break it do not."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from nodes.callbacks import CallbackNode
+from nodes.checkpoint import CheckpointNode
+from nodes.evaluator import EvaluatorNode
+from nodes.learner import LearnerNode
+from nodes.optimizer import OptimizerNode
+from nodes.pipeline import PipelineNode
+from nodes.scheduler import SchedulerNode
+from optix_bus.agents import make_agent
+from optix_bus.errors import NodeFailure
+from optix_bus.messages import (
+    AgentDescribed,
+    CollectWindow,
+    CutAnnounced,
+    Dormant,
+    EvaluationRequested,
+    Event,
+    HyperparametersChanged,
+    HyperparametersProposed,
+    PolicyPromoted,
+    PolicyUpdated,
+    RollbackRequested,
+    RolledBack,
+    RunStarted,
+    StopRequested,
+    WindowCollected,
+    WindowJudged,
+    WindowScored,
+)
+from optix_bus.pipelines import make_pipeline
+from optix_bus.runtime.node import Context, Node, handles
+from optix_bus.testing.node_contract import NodeContract
+from optix_bus.types import ArraySpec, EpisodeData, NamedArrays, SpaceSpec
+
+SPACES = SpaceSpec("CartPole-v1", ArraySpec("box", (4,), "float32"), ArraySpec("discrete", (), "int64", n=2))
+
+
+def agent(seed=1):
+    return make_agent(SPACES, hidden_sizes=(8,), device="cpu", seed=seed, hyperparams={"n_epochs": 1})
+
+
+def window(number, steps=24):
+    """Experience of two environments in which episodes end."""
+    rng = np.random.default_rng(number)
+    shape = (steps, 2)
+    ends = np.zeros(shape, bool)
+    ends[11::12] = True
+    starts = np.zeros(shape, bool)
+    starts[::12] = True
+    return EpisodeData(
+        observations=rng.standard_normal((*shape, 4)).astype(np.float32),
+        actions=rng.integers(0, 2, shape),
+        rewards=rng.standard_normal(shape).astype(np.float32),
+        terminated=ends,
+        truncated=np.zeros(shape, bool),
+        infos=[{} for _ in range(steps)],
+        episode_id=number,
+        timestamp=0.0,
+        final_observations=rng.standard_normal((*shape, 4)).astype(np.float32),
+        episode_starts=starts,
+    )
+
+
+def collected(store, number, role="train", purpose="train", **more):
+    told: dict[str, Any] = {
+        "window": number,
+        "policy_version": number,
+        "hyperparams_version": 0,
+        "evaluate": True,
+        "steps": 48,
+        "total_steps": 48 * (number + 1),
+        "episodes": 4,
+        **more,
+    }
+    ref = store.write(f"{role}/{purpose}-{number:06d}", window(number))
+    return WindowCollected(role=role, purpose=purpose, data=ref, **told)
+
+
+def learnt(store, version, **more):
+    ref = store.write(f"learner/policy-{version:06d}", agent(version + 1).state())
+    origin = "learned" if version else "initial"
+    told: dict[str, Any] = {"window": version - 1, "hyperparams_version": 0, "origin": origin, **more}
+    return PolicyUpdated(version=version, policy=ref, **told)
+
+
+def scored(number, score, **more):
+    told: dict[str, Any] = {
+        "purpose": "score",
+        "policy_version": number,
+        "hyperparams_version": 0,
+        "learnt_with": 0,
+        "n": 20,
+        "standard_error": 1.0,
+        "std": 4.5,
+        "train_score": score,
+        "generalization_gap": float("nan"),
+        **more,
+    }
+    return WindowScored(window=number, score=score, **told)
+
+
+def judged(number, verdict="improved"):
+    return WindowJudged(
+        window=number,
+        policy_version=number,
+        verdict=verdict,
+        state="active",
+        interval=1,
+        score=float(number),
+        standard_error=1.0,
+        smoothed=float(number),
+        margin=0.0,
+        best_score=float(number),
+        best_policy_version=number,
+        steps=48,
+    )
+
+
+BOUNDS = AgentDescribed(
+    is_on_policy=True,
+    min_episodes_before_dormant=0,
+    param_bounds={"learning_rate": (1e-5, 1e-2)},
+    log_params=("learning_rate",),
+)
+FIRST_PARAMS = HyperparametersChanged(version=0, window=-1, params={"learning_rate": 3e-4}, changed=True)
+
+
+class TestScheduler(NodeContract):
+    node_class = SchedulerNode
+    settings: ClassVar[dict[str, Any]] = {"max_episodes": 3}
+
+    def events(self, store):
+        yield BOUNDS
+        yield FIRST_PARAMS
+        yield learnt(store, 0)
+        for number, score in enumerate((10.0, 12.0, float("nan"))):
+            yield collected(store, number)
+            yield learnt(store, number + 1)
+            yield scored(number, score)
+            if score == score:
+                yield scored(number, score, purpose="confirm")
+        yield learnt(store, 4, origin="restored")
+
+
+class TestEvaluator(NodeContract):
+    node_class = EvaluatorNode
+
+    def events(self, store):
+        yield learnt(store, 0)
+        yield collected(store, 0)
+        yield learnt(store, 1)
+        yield collected(store, 0, "validation", "score")
+        yield collected(store, 0, "validation", "confirm", hyperparams_version=-1)
+
+
+class TestOptimizer(NodeContract):
+    node_class = OptimizerNode
+    has_optimizer = True
+
+    def events(self, store):
+        yield BOUNDS
+        yield FIRST_PARAMS
+        for number in range(6):
+            yield scored(number, float(number % 3))
+            yield judged(number, "plateaued" if number == 4 else "improved")
+
+
+class TestCheckpoint(NodeContract):
+    node_class = CheckpointNode
+    settings: ClassVar[dict[str, Any]] = {"max_snapshots": 2}
+
+    def events(self, store):
+        yield RollbackRequested(window=0, reason="degradation")
+        for number in range(3):
+            yield learnt(store, number)
+            yield CollectWindow(window=number, policy_version=number, hyperparams_version=0, evaluate=True)
+            yield PolicyPromoted(
+                policy_version=number,
+                window=number,
+                hyperparams_version=0,
+                score=float(number),
+                n=20,
+                standard_error=1.0,
+                params={"learning_rate": 3e-4},
+            )
+        yield RollbackRequested(window=3, reason="converged", final=True)
+
+
+class TestCallbacks(NodeContract):
+    node_class = CallbackNode
+    settings: ClassVar[dict[str, Any]] = {"callback": "optix_bus.interfaces:LoopCallback"}
+
+    def events(self, store):
+        yield RunStarted(run_id="contract", seed=7)
+        yield CollectWindow(window=0, policy_version=0, hyperparams_version=0, evaluate=True)
+        yield learnt(store, 1)
+        yield scored(0, 10.0)
+        yield judged(0)
+        yield Dormant(window=0, reason="plateau")
+
+
+class TestLearner(NodeContract):
+    node_class = LearnerNode
+
+    def make_agent(self):
+        return agent()
+
+    def events(self, store):
+        yield RunStarted(run_id="contract", seed=7)
+        yield collected(store, 0)
+        yield HyperparametersProposed(window=0, params={"learning_rate": 1e-3}, changed=True)
+        yield collected(store, 1, hyperparams_version=1)
+        ref = store.write("checkpoint/best-000001", agent(5).state())
+        yield RolledBack(window=1, final=False, policy=ref)
+        yield StopRequested()
+        yield collected(store, 2, hyperparams_version=1)
+
+
+class TestPipeline(NodeContract):
+    node_class = PipelineNode
+    role = "train"
+    settings: ClassVar[dict[str, Any]] = {"environments": 2, "window_steps": 16}
+
+    def make_pipeline(self, settings):
+        return make_pipeline("CartPole-v1", {}, settings, role=self.role, seed=self.seed)
+
+    def events(self, store):
+        yield FIRST_PARAMS
+        yield learnt(store, 0)
+        for number in range(2):
+            yield CollectWindow(window=number, policy_version=0, hyperparams_version=0, evaluate=True)
+
+
+class TestValidation(TestPipeline):
+    role = "validation"
+    settings: ClassVar[dict[str, Any]] = {"environments": 2, "episodes": 3}
+
+    def events(self, store):
+        yield from super().events(store)
+        yield EvaluationRequested(window=1, policy_version=0)
+
+
+class CutCounter(Node):
+    """Counts, and goes on counting from its state."""
+
+    emits = (CutAnnounced,)
+
+    def __init__(self, settings: Any) -> None:
+        self.count = 0
+
+    def state(self) -> NamedArrays:
+        return NamedArrays({}, {"count": self.count})
+
+    def load_state(self, state: NamedArrays) -> None:
+        self.count = int(state.metadata["count"])
+
+    @handles(StopRequested)
+    def on_stop(self, event: StopRequested, ctx: Context) -> None:
+        self.count += 1
+        ctx.emit(CutAnnounced(cut=self.count, window=int(ctx.rng("draw", self.count).integers(1000))))
+
+
+class _Stops(NodeContract):
+    def events(self, store):
+        return [StopRequested() for _ in range(4)]
+
+
+class TestANodeWithState(_Stops):
+    node_class = CutCounter
+
+
+def broken(name, node, settings=None):
+    """Runs one test of the contract on a node that must not pass it."""
+    contract = type("Broken", (_Stops,), {"node_class": node, "settings": settings or {}})()
+    return getattr(contract, name)
+
+
+def test_a_node_that_reads_the_clock_is_found_out(tmp_path):
+    class Clock(CutCounter):
+        @handles(StopRequested)
+        def on_stop(self, event: StopRequested, ctx: Context) -> None:
+            ctx.emit(CutAnnounced(cut=time.perf_counter_ns(), window=0))
+
+    with pytest.raises(AssertionError, match="answers to event 0"):
+        broken("test_the_same_events_give_the_same_answers", Clock)(tmp_path)
+
+
+def test_a_node_that_throws_dice_of_its_own_is_found_out(tmp_path):
+    class Dice(CutCounter):
+        @handles(StopRequested)
+        def on_stop(self, event: StopRequested, ctx: Context) -> None:
+            ctx.emit(CutAnnounced(cut=random.getrandbits(60), window=0))
+
+    with pytest.raises(AssertionError, match="answers to event 0"):
+        broken("test_the_same_events_give_the_same_answers", Dice)(tmp_path)
+
+
+def test_a_node_that_shares_memory_with_its_kind_is_found_out(tmp_path):
+    class Shared(CutCounter):
+        seen: ClassVar[list[int]] = []
+
+        @handles(StopRequested)
+        def on_stop(self, event: StopRequested, ctx: Context) -> None:
+            self.seen.append(1)
+            ctx.emit(CutAnnounced(cut=len(self.seen), window=0))
+
+    with pytest.raises(AssertionError, match="answers to event 0"):
+        broken("test_the_same_events_give_the_same_answers", Shared)(tmp_path)
+
+
+def test_a_node_that_decides_by_sequence_numbers_is_found_out(tmp_path):
+    class Numbers(CutCounter):
+        @handles(StopRequested)
+        def on_stop(self, event: StopRequested, ctx: Context) -> None:
+            ctx.emit(CutAnnounced(cut=ctx.sequence, window=0))
+
+    broken("test_the_same_events_give_the_same_answers", Numbers)(tmp_path / "a")
+    with pytest.raises(AssertionError, match="answers to event 0"):
+        broken("test_numbers_of_events_decide_nothing", Numbers)(tmp_path / "b")
+
+
+def test_a_node_that_writes_other_arrays_each_time_is_found_out(tmp_path):
+    class Noise(CutCounter):
+        @handles(StopRequested)
+        def on_stop(self, event: StopRequested, ctx: Context) -> None:
+            ctx.write_blob("noise", 1, NamedArrays({"x": np.array([time.perf_counter_ns()])}))
+
+    with pytest.raises(AssertionError, match="node/noise-000001: x"):
+        broken("test_the_same_events_give_the_same_answers", Noise)(tmp_path)
+
+
+def test_a_node_that_emits_what_it_did_not_declare_is_found_out(tmp_path):
+    class Sly(CutCounter):
+        emits = (Dormant,)
+
+    with pytest.raises(NodeFailure, match="which it does not declare"):
+        broken("test_it_answers_with_what_it_declares_and_what_can_travel", Sly)(tmp_path)
+
+
+def test_a_node_that_never_answers_although_it_declares_to_is_found_out(tmp_path):
+    class Mute(CutCounter):
+        @handles(StopRequested)
+        def on_stop(self, event: StopRequested, ctx: Context) -> None:
+            self.count += 1
+
+    with pytest.raises(AssertionError, match="never makes the node answer"):
+        broken("test_it_answers_with_what_it_declares_and_what_can_travel", Mute)(tmp_path)
+
+
+def test_an_event_that_is_too_large_is_found_out(tmp_path):
+    class Loud(CutCounter):
+        emits = (Dormant,)
+
+        @handles(StopRequested)
+        def on_stop(self, event: StopRequested, ctx: Context) -> None:
+            ctx.emit(Dormant(window=0, reason="x" * 70_000))
+
+    with pytest.raises(AssertionError, match="too large: use write_blob"):
+        broken("test_it_answers_with_what_it_declares_and_what_can_travel", Loud)(tmp_path)
+
+
+def test_a_handler_that_is_typed_wrongly_is_found_out():
+    class Wrong(Node):
+        @handles(StopRequested)
+        def on_stop(self, event: Dormant, ctx: Context) -> None: ...
+
+    class Untyped(Node):
+        @handles(StopRequested)
+        def on_stop(self, event, ctx): ...
+
+    class Answering(Node):
+        @handles(StopRequested)
+        def on_stop(self, event: StopRequested, ctx: Context) -> int:  # type: ignore[type-var]
+            return 1
+
+    for node, message in (
+        (Wrong, "does not say"),
+        (Untyped, "lacks annotations"),
+        (Answering, "return None"),
+    ):
+        with pytest.raises(AssertionError, match=message):
+            broken("test_its_handlers_are_typed", node)()
+
+
+def test_a_handler_of_several_types_names_them_all():
+    class Both(Node):
+        @handles(StopRequested, Dormant)
+        def on_either(self, event: StopRequested | Dormant, ctx: Context) -> None: ...
+
+    broken("test_its_handlers_are_typed", Both)()
+
+
+def test_a_node_that_handles_nothing_or_declares_no_events_is_found_out():
+    class Deaf(Node):
+        emits = (CutAnnounced,)
+
+    class Odd(CutCounter):
+        emits = (int,)
+
+    class Twice(CutCounter):
+        emits = (CutAnnounced, CutAnnounced)
+
+    for node in (Deaf, Odd, Twice):
+        with pytest.raises(AssertionError):
+            broken("test_it_declares_event_types_and_each_once", node)()
+
+
+def test_settings_that_can_change_are_found_out():
+    @dataclass
+    class Loose:
+        size: int = 1
+
+    class Set(CutCounter):
+        settings = Loose
+
+    with pytest.raises(AssertionError, match="not frozen"):
+        broken("test_its_settings_can_stand_in_a_topology", Set)()
+
+
+def test_a_state_that_forgets_is_found_out(tmp_path):
+    class Forgetful(CutCounter):
+        def load_state(self, state: NamedArrays) -> None:
+            """Forgets."""
+
+    with pytest.raises(AssertionError, match="answers to event 1"):
+        broken("test_it_goes_on_from_its_state", Forgetful)(tmp_path)
+
+
+def test_events_that_the_node_does_not_handle_are_named(tmp_path):
+    class Other(CutCounter):
+        _handlers: ClassVar[dict[type[Event], str]] = {}
+
+        @handles(Dormant)
+        def on_dormant(self, event: Dormant, ctx: Context) -> None: ...
+
+    Other._handlers.pop(StopRequested, None)
+    with pytest.raises(AssertionError, match="events\\(\\) gives StopRequested"):
+        broken("test_the_same_events_give_the_same_answers", Other)(tmp_path)
