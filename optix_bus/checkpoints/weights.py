@@ -17,6 +17,8 @@ from optix_bus.types import NamedArrays
 #: Where weights lie. Agents of this project read the folder ``weights`` with their `load_weights`.
 FOLDER = "weights"
 ARRAYS = "agent.safetensors"
+#: As `save_weights` of the agents writes it, so that they read each other's files.
+_METADATA = "state"
 
 
 def write(policy: NamedArrays, folder: Path) -> tuple[str, str]:
@@ -31,7 +33,8 @@ def write(policy: NamedArrays, folder: Path) -> tuple[str, str]:
     place.mkdir()
     if "opaque" in policy.arrays:
         return write_opaque(policy, place).relative_to(folder).as_posix(), "own"
-    header = {key: json.dumps(value) for key, value in policy.metadata.items()}
+    # One key: the library writes several in an order that differs from process to process.
+    header = {_METADATA: json.dumps(dict(policy.metadata), sort_keys=True)}
     try:
         content = save({name: np.ascontiguousarray(a) for name, a in policy.arrays.items()}, header)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -53,6 +56,6 @@ def read(folder: Path, form: str) -> NamedArrays:
         with safe_open(str(place / ARRAYS), framework="numpy") as content:
             header: dict[str, str] = content.metadata() or {}
             arrays: dict[str, np.ndarray[Any, Any]] = {n: content.get_tensor(n) for n in content.keys()}  # noqa: SIM118
-        return NamedArrays(arrays, {key: json.loads(value) for key, value in header.items()})
-    except (SafetensorError, ValueError, OSError) as error:
+        return NamedArrays(arrays, json.loads(header[_METADATA]))
+    except (SafetensorError, ValueError, KeyError, OSError) as error:
         raise CheckpointError(f"the weights in {place} are damaged: {error}") from error

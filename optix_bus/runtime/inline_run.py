@@ -8,8 +8,12 @@ import time
 from collections.abc import Iterator
 
 from optix_bus.bus.blobs import MemoryBlobStore
-from optix_bus.errors import OptixError
-from optix_bus.messages import RunFinished, RunStarted
+from optix_bus.bus.codec import Codec
+from optix_bus.bus.journal_writer import JournalWriter
+from optix_bus.bus.ledger import Ledger
+from optix_bus.bus.record import Record, encode_record
+from optix_bus.errors import JournalError, OptixError
+from optix_bus.messages import VOCABULARY, RunFinished, RunStarted
 from optix_bus.runtime.fold import Envelope
 from optix_bus.runtime.inline import InlineRunner, Listener
 from optix_bus.runtime.planning import make_plan
@@ -23,14 +27,19 @@ from optix_bus.runtime.topology import Topology
 def run_inline(
     topology: Topology, run: RunDirectory, view: View, listener: Listener | None = None
 ) -> Outcome:
-    """Run a topology in this thread; ``listener`` is called with every event in order."""
+    """Run a topology in this thread; ``listener`` is called with every event in order.
+
+    The run leaves the same journal, checkpoints and reports as one in processes.
+    """
     run_id = f"{topology.name}-{time.strftime('%Y%m%d-%H%M%S')}-inline"
     plan = make_plan(topology, run_id=run_id, run_directory=run.root.resolve())
     run.topology.write_text(topology.dump(), encoding="utf-8")
     plan.write(run.root / "plan.json")
     progress = Progress()
+    journal = _Journal(run, run_id)
 
     def listen(envelope: Envelope) -> None:
+        journal.append(envelope)
         if listener is not None:
             listener(envelope)
         progress.fold(envelope.event)
@@ -57,8 +66,33 @@ def run_inline(
             finished: RunFinished = runner.run()
         except OptixError as error:
             return Outcome(error.exit_code, str(error), None)
+        finally:
+            journal.close()
     decided = finished.reason in ("converged", "target_score", "max_episodes")
     return Outcome(0 if decided else 130, finished.reason, finished)
+
+
+class _Journal:
+    """Writes what the hub of a run in processes would write."""
+
+    def __init__(self, run: RunDirectory, run_id: str) -> None:
+        self._writer = JournalWriter(run.journal, Ledger(), run=run_id)
+        self._codec = Codec(VOCABULARY)
+
+    def append(self, envelope: Envelope) -> None:
+        """One event, before any node sees it."""
+        name, body = self._codec.encode(envelope.event)
+        stamp = envelope.stamp_ns
+        record = Record(
+            envelope.sequence, stamp, envelope.node, 1, envelope.cause, envelope.index, name, body
+        )
+        entry = self._writer.encode(name, envelope.sequence, stamp, encode_record(record))
+        if self._writer.append([entry], [name], [stamp]) != 1:
+            raise JournalError(f"the journal cannot be written: {self._writer.failure}")
+
+    def close(self) -> None:
+        """Close the file in order."""
+        self._writer.close()
 
 
 @contextlib.contextmanager

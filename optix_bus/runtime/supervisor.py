@@ -142,27 +142,26 @@ class Supervisor:
     def _supervise(self, plan: RunPlan) -> Outcome:
         self._view.phase(f"run {plan.run_id} in {self._run.root}")
         self._start(HUB, ["-m", "optix_bus.runtime.hub_process", str(self._run.root)], [HUB])
-        with contextlib.closing(self._connect(plan)) as link:
-            for process in plan.processes:
-                nodes = [node.name for node in plan.of_process(process)]
-                self._start(
-                    process, ["-m", "optix_bus.runtime.host", str(self._run.root), process, "1"], nodes
-                )
-            self._save("starting")
-            self._await_ready(plan)
-            self._save("running")
-            self._root(
-                RunStarted(
-                    run_id=plan.run_id,
-                    seed=plan.seed,
-                    topology_digest=plan.digest,
-                    nodes=tuple(node.name for node in plan.nodes),
-                    fingerprint=fingerprint(),
-                )
+        self._connect(plan)
+        for process in plan.processes:
+            nodes = [node.name for node in plan.of_process(process)]
+            self._start(
+                process, ["-m", "optix_bus.runtime.host", str(self._run.root), process, "1"], nodes
             )
-            self._view.phase(f"{len(plan.nodes)} nodes ready")
-            finished = self._watch_until_finished()
-            link.flush(2.0)
+        self._save("starting")
+        self._await_ready(plan)
+        self._save("running")
+        self._root(
+            RunStarted(
+                run_id=plan.run_id,
+                seed=plan.seed,
+                topology_digest=plan.digest,
+                nodes=tuple(node.name for node in plan.nodes),
+                fingerprint=fingerprint(),
+            )
+        )
+        self._view.phase(f"{len(plan.nodes)} nodes ready")
+        finished = self._watch_until_finished()
         decided = finished.reason in ("converged", "target_score", "max_episodes")
         return Outcome(0 if decided else 130, finished.reason, finished)
 
@@ -173,7 +172,7 @@ class Supervisor:
         self._record.processes.append(record)
         self._watched[name] = _Watched(child, record, time.monotonic())
 
-    def _connect(self, plan: RunPlan) -> Link:
+    def _connect(self, plan: RunPlan) -> None:
         """The supervisor's own link; waits for the hub, which is starting."""
         link = Link(HubEndpoints.in_directory(plan.sockets), [SUPERVISOR], 1, side=(HEARTBEAT, HUB))
         self._link = link
@@ -185,7 +184,6 @@ class Supervisor:
                 raise NodeFailure(f"the hub did not answer within {limit:g} s (run.start_seconds)")
             link.poll(_POLL_SECONDS)
         self._ready(self._watched[HUB])
-        return link
 
     def _await_ready(self, plan: RunPlan) -> None:
         """The barrier: nothing is collected before everybody listens."""

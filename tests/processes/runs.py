@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from optix_bus.bus.journal_reader import read_journal
+from optix_bus.checkpoints import CheckpointRegistry
 from optix_bus.runtime.run_directory import RunDirectory
 
 ROOT = Path(__file__).parents[2]
@@ -121,10 +122,8 @@ def _has_nan(value: Any) -> bool:
 
 def weights(run: Path) -> dict[str, str]:
     """SHA-256 of the weights of each snapshot, by id."""
-    return {
-        path.parent.name: json.loads(path.read_text())["sha256"]
-        for path in sorted((run / "checkpoints").glob("*/manifest.json"))
-    }
+    registry = CheckpointRegistry(run / "checkpoints", resume=True)
+    return {snapshot.snapshot_id: registry.sha256(snapshot) for snapshot in registry.snapshots}
 
 
 def leftovers(run: Path) -> list[str]:

@@ -219,7 +219,7 @@ class Fragile(CartPoleEnv):
         return super().step(action)
 
     def reset(self, **options):
-        {reset}
+        RESET
         return super().reset(**options)
 
 
@@ -234,7 +234,7 @@ gym.register("Fragile-v0", entry_point=Fragile, max_episode_steps=500)
 def test_an_environment_that_raises_gives_one_clear_error_and_no_invented_data(
     reset: str, words: str, tmp_path: Path
 ) -> None:
-    topology = write_topology(tmp_path, FRAGILE.format(reset=reset), "own_module:Fragile-v0")
+    topology = write_topology(tmp_path, FRAGILE.replace("RESET", reset), "own_module:Fragile-v0")
     done = up(topology, tmp_path / "run")
     assert done.code == 3
     assert words in done.last_line
