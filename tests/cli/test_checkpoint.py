@@ -163,10 +163,6 @@ def test_an_evaluation_needs_the_plan_of_the_run(run, capsys):
     assert "cannot read the plan of the run" in capsys.readouterr().err
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="snapshots write their metadata in another layout than the one that load_weights reads",
-)
 def test_an_export_can_be_loaded_by_an_agent_as_the_help_says(run, tmp_path, capsys):
     target = tmp_path / "best-policy"
     assert main(["checkpoint", "export", str(run), str(target)]) == 0
