@@ -48,7 +48,7 @@ def build_native(id: str, environments: int, kwargs: Mapping[str, Any] | None = 
     import gymnasium
 
     check_environment(id)
-    if gymnasium.spec(id).vector_entry_point is None:
+    if _registered(id).vector_entry_point is None:
         raise ConfigurationError(
             f"environment {id} has no vector version of its own: use vectorization: sync or async"
         )
@@ -71,9 +71,19 @@ def check_environment(id: str) -> None:
     if id.startswith("ALE/"):
         _register_atari(id)
     try:
-        gymnasium.spec(id)
+        _registered(id)
     except (gymnasium.error.Error, ImportError, ValueError) as error:
         raise ConfigurationError(f"environment '{id}' does not exist{_nearest(id)}: {error}") from error
+
+
+def _registered(id: str) -> Any:
+    """The registry's entry; a module named in the id is imported first, because it registers the rest."""
+    import gymnasium
+
+    module, colon, name = id.rpartition(":")
+    if colon:
+        importlib.import_module(module)
+    return gymnasium.spec(name)
 
 
 def name_of(environment: Any) -> str:
@@ -119,7 +129,7 @@ def _refused(id: str, kwargs: Mapping[str, Any] | None, error: Exception) -> Con
     import gymnasium
 
     if isinstance(error, gymnasium.error.DependencyNotInstalled | ImportError):
-        entry = str(gymnasium.spec(id).entry_point).lower()
+        entry = str(_registered(id).entry_point).lower()
         for part, (package, extra) in _EXTRAS.items():
             if part in entry:
                 return MissingExtra(package, extra, f"environment {id}")
