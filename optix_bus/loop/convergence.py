@@ -135,8 +135,9 @@ class ConvergenceWatch:
         needed = 0.0
         while window <= len(scores):
             fit = fit_slope(scores[-window:])
-            asked = margin = self._margin(fit, window)
-            noise, r = self._noise(fit, window)
+            spread = self._episode_sd(fit, window)
+            asked = margin = self._margin(spread)
+            noise, r = self._noise(fit, spread, window)
             needed = required_window(noise, margin, r)
             if window >= longest and not own:
                 margin = max(margin, resolvable_margin(noise, window, r))
@@ -152,9 +153,10 @@ class ConvergenceWatch:
             grown = min(max(needed, _LEAST_GROWTH * window), _MOST_GROWTH * window)
             window = int(min(grown, longest))
         missing = int(min(max(needed, window), longest))
-        return filling("equivalence", missing, self._margin(None, len(scores)), settings.looks)
+        spread = self._series.episode_sd(len(scores))
+        return filling("equivalence", missing, self._margin(spread), settings.looks)
 
-    def _margin(self, fit: SlopeFit | None, window: int) -> float:
+    def _margin(self, spread: float) -> float:
         """The rise per window that matters: the user's own, or from the data.
 
         Measured in single episodes, not in means of them, so that more evaluation episodes sharpen the test
@@ -163,14 +165,17 @@ class ConvergenceWatch:
         """
         if self._settings.convergence_margin is not None:
             return self._settings.convergence_margin
-        spread = self._series.episode_sd(window)
-        if math.isnan(spread):
-            episodes = self._series.episodes(window) or _TYPICAL_EPISODES
-            spread = fit.residual_sd * math.sqrt(episodes) if fit is not None else 0.0
         share = self._settings.margin_score_share * self._series.gained()
-        return max(self._settings.margin_episode_sd * spread, share)
+        return share if math.isnan(spread) else max(self._settings.margin_episode_sd * spread, share)
 
-    def _noise(self, fit: SlopeFit, window: int) -> tuple[float, float]:
+    def _episode_sd(self, fit: SlopeFit, window: int) -> float:
+        """Standard deviation of single episodes: as reported, otherwise from the noise of their means."""
+        reported = self._series.episode_sd(window)
+        if not math.isnan(reported):
+            return reported
+        return fit.residual_sd * math.sqrt(self._series.episodes(window) or _TYPICAL_EPISODES)
+
+    def _noise(self, fit: SlopeFit, spread: float, window: int) -> tuple[float, float]:
         """Noise of an evaluation and its autocorrelation, for choosing the window; never flattered.
 
         A short window often looks calmer and less correlated than the run is, and would then be taken for
@@ -180,6 +185,6 @@ class ConvergenceWatch:
         if fit.residual_sd == 0.0:
             return 0.0, 0.0
         episodes = self._series.episodes(window)
-        reported = self._series.episode_sd(window) / math.sqrt(episodes) if episodes > 1 else math.nan
+        reported = spread / math.sqrt(episodes) if episodes > 1 else 0.0
         r = fit.r_corrected + math.sqrt((1.0 - fit.r_corrected**2) / fit.n)
-        return max(fit.residual_sd, 0.0 if math.isnan(reported) else reported), min(r, 0.95)
+        return max(fit.residual_sd, reported), min(r, 0.95)

@@ -45,7 +45,7 @@ class EvaluationSeries:
 
     def gained(self) -> float:
         """Rise of the smoothed score since the start; the median start forgives one freak episode."""
-        return max(self.highest - float(np.median(self.start[:, 0])), 0.0) if len(self) else 0.0
+        return max(self.highest - _median(self.start[:, 0]), 0.0) if len(self) else 0.0
 
     def start_error(self) -> float:
         """Typical standard error of the first evaluations, as they report it; 0 where they do not."""
@@ -57,11 +57,11 @@ class EvaluationSeries:
         say. The median of a window that holds two regimes belongs to one of them."""
         stds = self._rows[-window:, 1]
         known = stds[np.isfinite(stds)]
-        return float(np.median(known)) if 2 * len(known) >= max(window, 1) else math.nan
+        return _median(known) if 2 * len(known) >= max(window, 1) else math.nan
 
     def episodes(self, window: int) -> float:
         """Typical number of episodes in one of the latest evaluations; 0 where unknown."""
-        return float(np.median(self._rows[-window:, 2])) if len(self) else 0.0
+        return _median(self._rows[-window:, 2]) if len(self) else 0.0
 
     def state(self) -> dict[str, Any]:
         """Plain values from which `load_state` goes on; unknown numbers are None."""
@@ -76,6 +76,12 @@ class EvaluationSeries:
         self._rows = np.array(state["rows"], np.float64).reshape(-1, 3)
         self.start = np.array(state["start"], np.float64).reshape(-1, 2)
         self.highest = -math.inf if state["highest"] is None else float(state["highest"])
+
+
+def _median(values: Column) -> float:
+    # np.median takes five times as long on so few numbers, and this runs several times in each look.
+    ordered = np.sort(values)
+    return float(ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2.0
 
 
 def _plain(rows: Column) -> list[list[float | None]]:

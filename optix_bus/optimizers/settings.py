@@ -16,10 +16,10 @@ class TuningSettings:
     method: Literal["spsa", "none"] = setting(
         "spsa", "spsa: simultaneous perturbation; none: everything stays as it is.", choices=("spsa", "none")
     )
-    param_bounds: dict[str, list[float]] = setting(  # noqa: RUF009 - it makes a field
+    param_bounds: dict[str, list[float]] = setting(
         description="[low, high] by hyperparameter; by default the agent's own.", factory=dict
     )
-    log_params: list[str] = setting(  # noqa: RUF009 - it makes a field
+    log_params: list[str] = setting(
         description="Hyperparameters of param_bounds on a log scale; by default those of the agent.",
         factory=list,
     )

@@ -50,8 +50,8 @@ class SPSAOptimizer(BaseOptimizer):
     force. A policy's score is the sum of all it has learnt; the order up, down, down, up makes the
     difference right for that as well as for scores that depend on the latest parameters alone.
 
-    Differences are measured in units of their own root mean square, so the scale of the score does not matter,
-    and shrunk by the share of them that is no noise, so a flat objective moves nothing.
+    Differences are measured in units of their own root mean square, so the scale of the score does not
+    matter, and shrunk by the share of them that is no noise, so a flat objective moves nothing.
 
     Args:
         param_bounds: (low, high) by hyperparameter; None tunes nothing.
