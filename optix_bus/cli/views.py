@@ -91,7 +91,8 @@ class LiveView(QuietView):
         state = Text(progress.state.upper(), style=_COLOURS.get(progress.state, ""))
         numbers.add_row("state", state)
         numbers.add_row("score", interval(progress.score, progress.half_interval))
-        numbers.add_row("best", f"{number(progress.best)}  (policy {progress.best_version})")
+        best = f"{number(progress.best)}  (policy {progress.best_version})" if progress.best_version >= 0 else "—"
+        numbers.add_row("best", best)
         numbers.add_row(
             "windows", f"{progress.window + 1}  ({progress.evaluations} evaluated, every {progress.interval})"
         )
