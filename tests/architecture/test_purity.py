@@ -1,4 +1,4 @@
-"""Nodes and the domain reach no clock, no chance without a seed and no outside world, but where it says why."""
+"""Nodes and the domain reach no clock, no chance without a seed, no outside world, but where it is said."""
 
 from __future__ import annotations
 
