@@ -71,7 +71,7 @@ class LoopController:
         self._verbose = verbose
         self._log_file = Path(verbose_log_file) if verbose_log_file is not None else None
         self._runner: InlineRunner | None = None
-        self._build = lambda: self._nodes(
+        self._build: Callable[[], dict[str, Node]] = lambda: self._nodes(
             pipeline, val_pipeline, val_episodes, evaluator, optimizer, checkpoint_score_fn
         )
         self.finished: RunFinished | None = None

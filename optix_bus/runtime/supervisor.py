@@ -145,9 +145,7 @@ class Supervisor:
         self._connect(plan)
         for process in plan.processes:
             nodes = [node.name for node in plan.of_process(process)]
-            self._start(
-                process, ["-m", "optix_bus.runtime.host", str(self._run.root), process, "1"], nodes
-            )
+            self._start(process, ["-m", "optix_bus.runtime.host", str(self._run.root), process, "1"], nodes)
         self._save("starting")
         self._await_ready(plan)
         self._save("running")

@@ -39,7 +39,7 @@ def said(tmp_path):
         "`RUN/journal/` is a folder of a run, `run.json` a file in it, `train/validation` are two words",
         "`optix_bus.errors.ConfigurationError` and `optix_bus.make_agent` and `nodes.scheduler`",
         "[here](nodes/scheduler.py), [there](https://example.org/x), [below](#below), [mail](mailto:a@b.c)",
-        "`optix-bus up topology.yaml --seed 3 -d --set a.b=1`, `optix-bus checkpoint evaluate RUN --episodes=3`",
+        "`optix-bus up topology.yaml --seed 3 -d --set a.b=1`, `optix-bus checkpoint evaluate --episodes=3`",
         "`optix-bus COMMAND --anything` and `optix-bus --version` and `optix-bus checkpoint --help`",
         "`optix-bus schema > topology.schema.json` and `optix-bus ps | head --lines 3`",
         "`make test check` and `make test PYTHON=python3.12`; please make sense of it",
