@@ -91,8 +91,8 @@ class LiveView(QuietView):
         state = Text(progress.state.upper(), style=_COLOURS.get(progress.state, ""))
         numbers.add_row("state", state)
         numbers.add_row("score", interval(progress.score, progress.half_interval))
-        best = f"{number(progress.best)}  (policy {progress.best_version})" if progress.best_version >= 0 else "—"
-        numbers.add_row("best", best)
+        earned = f"  (policy {progress.best_version})" if progress.best_version >= 0 else ""
+        numbers.add_row("best", number(progress.best) + earned)
         numbers.add_row(
             "windows", f"{progress.window + 1}  ({progress.evaluations} evaluated, every {progress.interval})"
         )

@@ -270,3 +270,20 @@ def test_the_external_scorer_chooses_the_snapshot_by_the_policy_that_acted(tmp_p
     optimizer(tmp_path, agent, checkpoint_score_fn=prefer_threes, max_episodes=5).run()
     assert seen == [1, 5, 3, 9, 2]
     assert agent.level == 3
+
+
+def test_an_interrupt_stops_the_loop_and_restores_the_best_policy(tmp_path: Path) -> None:
+    class Interrupted(Scripted):
+        """As when somebody presses the stop button of a notebook in the middle of learning."""
+
+        def learn(self, episode_data: Any) -> dict[str, Any]:
+            diagnostics = super().learn(episode_data)
+            if self.updates == 4:
+                raise KeyboardInterrupt
+            return diagnostics
+
+    agent = Interrupted([1, 8, 2, 2, 2, 2])
+    finished = optimizer(tmp_path, agent, max_episodes=20).run()
+    assert finished.reason == "interrupted"
+    assert agent.level == 8
+    assert agent.updates == 4
