@@ -1,6 +1,6 @@
 """The bytes of a blob: the safetensors layout, written without copying and read without copying.
 
-An eight-byte length, a JSON header padded to eight bytes, then the arrays, largest item size first, so that
+An eight-byte length, a JSON header padded to eight bytes, then the arrays, largest items first, so that
 every array is aligned. Values of the metadata are JSON texts, because safetensors only knows strings there.
 """
 
@@ -16,20 +16,22 @@ import xxhash
 from optix_bus.errors import BlobError
 from optix_bus.types import NamedArrays
 
+#: In the order of the stock writer, which stores the last of these first: its bytes and ours are the same.
 _NAMES = {
     "bool": "BOOL",
     "uint8": "U8",
     "int8": "I8",
-    "uint16": "U16",
     "int16": "I16",
+    "uint16": "U16",
     "float16": "F16",
-    "uint32": "U32",
     "int32": "I32",
+    "uint32": "U32",
     "float32": "F32",
-    "uint64": "U64",
-    "int64": "I64",
     "float64": "F64",
+    "int64": "I64",
+    "uint64": "U64",
 }
+_RANK = {name: rank for rank, name in enumerate(_NAMES)}
 _DTYPES = {name: np.dtype(dtype) for dtype, name in _NAMES.items()}
 _MAX_HEADER_BYTES = 16 * 1024 * 1024
 
@@ -41,7 +43,7 @@ def parts(content: NamedArrays) -> list[memoryview]:
         BlobError: an array or the metadata cannot be stored; the message says which.
     """
     arrays = {name: _storable(name, array) for name, array in content.arrays.items()}
-    order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
+    order = sorted(arrays, key=lambda name: (-_RANK[arrays[name].dtype.name], name))
     header: dict[str, Any] = {}
     if content.metadata:
         try:

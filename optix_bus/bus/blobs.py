@@ -105,7 +105,7 @@ class FileBlobStore:
                 continue
             for other in self._directories:
                 if other != directory:
-                    _path(other, name).unlink(missing_ok=True)
+                    _remove(other, name)
             self._budget.add(name, size)
             return BlobRef(name=name, bytes=size, checksum=digest, owner=self._owner)
         raise BlobError(f"blob {name} of {size} bytes found no room ({'; '.join(problems)}): free some space")
@@ -139,7 +139,7 @@ class FileBlobStore:
                 continue
             try:
                 found = os.fstat(descriptor).st_size
-                if found != ref.bytes:
+                if found != ref.bytes or not found:
                     raise BlobError(f"blob {ref.name} has {found} bytes, its reference says {ref.bytes}")
                 mapped = mmap.mmap(descriptor, found, flags=_MAP_FLAGS, prot=mmap.PROT_READ)
             finally:
@@ -153,21 +153,17 @@ class FileBlobStore:
     def retire(self, name: str) -> None:
         """Remove a blob of this owner; one that is gone already is no error."""
         if owner_of(name) != self._owner:
-            raise BlobError(f"{name!r} is not {self._owner!r}'s to retire")
+            raise BlobError(f"{name!r} is not for {self._owner!r} to retire")
         for directory in self._directories:
-            _path(directory, name).unlink(missing_ok=True)
+            _remove(directory, name)
         self._budget.remove(name)
 
     def persist(self, ref: BlobRef) -> None:
         """Copy a blob into the fallback directory, synced: what a cut needs to outlive the machine."""
         check_reference(ref)
-        source, target = (_path(directory, ref.name) for directory in self._directories)
-        if target.exists():
-            return
-        content = self.read(ref)
-        _write(self._directories[1], ref.name, blob_format.parts(content), sync=True)
-        if not source.exists():
-            raise BlobError(f"blob {ref.name} was retired while it was being copied")
+        directory = self._directories[1]
+        if not _path(directory, ref.name).exists():
+            _write(directory, ref.name, blob_format.parts(self.read(ref)), sync=True)
 
     def sweep(self, keep: Collection[str] = ()) -> list[str]:
         """Remove all blobs of this owner but these; returns what was removed."""
@@ -242,6 +238,11 @@ def _verified(buffer: mmap.mmap | bytes, ref: BlobRef, verify: bool) -> NamedArr
 
 def _path(directory: Path, name: str) -> Path:
     return directory / f"{name}{_SUFFIX}"
+
+
+def _remove(directory: Path, name: str) -> None:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        _path(directory, name).unlink()
 
 
 def _write(directory: Path, name: str, pieces: list[memoryview], *, sync: bool = False) -> str:

@@ -26,6 +26,8 @@ _ASK_AGAIN_SECONDS = 0.25
 _RESEND_SECONDS = (0.3, 3.0)
 _SLICE_SECONDS = 0.05
 _HURRY_SECONDS = 0.005
+#: Events held for `poll` while `emit` or `flush` wait; beyond it, acknowledgements come by the beacon alone.
+_INBOX_LIMIT = 10_000
 _decode_chunk = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 
@@ -277,14 +279,14 @@ class Link:
         hurry = not self.is_connected or any(outbox.unsent for outbox in self._outboxes.values())
         seconds = min(seconds, _HURRY_SECONDS if hurry else _SLICE_SECONDS)
         # While events are missing, the live ones stay where they are: they would only be missing again.
-        blocked = self._fetching >= 0 or len(self._inbox) >= self._limit
+        blocked = self._fetching >= 0 or len(self._inbox) >= _INBOX_LIMIT
         zmq.zmq_poll(self._poll[1:] if blocked else self._poll, max(1, round(seconds * 1000)))
         self._service()
 
     def _service(self) -> None:
         if self.fenced:
             raise BusError(self.fenced)
-        if self._fetching < 0 and len(self._inbox) < self._limit:
+        if self._fetching < 0 and len(self._inbox) < _INBOX_LIMIT:
             self._receive()
         self._listen()
         self._answers()
@@ -398,7 +400,7 @@ class Link:
             self._cursor = JournalCursor(self._journal, self._seq + 1, hint)
         else:
             self._cursor.move(self._seq + 1, hint)
-        while self._seq < self._head and len(self._inbox) < self._limit:
+        while self._seq < self._head and len(self._inbox) < _INBOX_LIMIT:
             records = self._cursor.read(1000, up_to=self._head)
             if not records:
                 return  # announced but not visible yet: the next turn tries again
@@ -430,7 +432,7 @@ class Link:
             if record.seq == self._seq + 1:
                 self._take(record)
         self._announce(reply.head)
-        if self._seq < self._head and reply.count and len(self._inbox) < self._limit:
+        if self._seq < self._head and reply.count and len(self._inbox) < _INBOX_LIMIT:
             self._fetch()
 
     # -- control and side channel ---------------------------------------------------------------------------
