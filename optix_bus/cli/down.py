@@ -36,10 +36,11 @@ def down(run: str | None, seconds: float, now: bool) -> None:
         deadline = time.monotonic() + seconds
         with contextlib.suppress(psutil.Error):
             supervisor = psutil.Process(record.supervisor.pid)
-            supervisor.send_signal(signal.SIGTERM)
+            # As Ctrl-C does: also a run inline then restores its best policy.
+            supervisor.send_signal(signal.SIGINT)
             if now:
                 # Another signal, because two of the same kind that come together are one.
-                supervisor.send_signal(signal.SIGINT)
+                supervisor.send_signal(signal.SIGTERM)
         while record.supervisor.alive():
             if time.monotonic() > deadline:
                 raise NodeFailure(

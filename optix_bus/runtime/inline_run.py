@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -16,9 +17,10 @@ from optix_bus.errors import JournalError, OptixError
 from optix_bus.messages import VOCABULARY, RunFinished, RunStarted
 from optix_bus.runtime.fold import Envelope
 from optix_bus.runtime.inline import InlineRunner, Listener
+from optix_bus.runtime.names import SUPERVISOR
 from optix_bus.runtime.planning import make_plan
 from optix_bus.runtime.progress import Progress, View
-from optix_bus.runtime.run_directory import RunDirectory
+from optix_bus.runtime.run_directory import ProcessRecord, RunDirectory, RunRecord, creation_time
 from optix_bus.runtime.site import build_nodes
 from optix_bus.runtime.supervisor import Outcome, fingerprint
 from optix_bus.runtime.topology import Topology
@@ -29,7 +31,7 @@ def run_inline(
 ) -> Outcome:
     """Run a topology in this thread; ``listener`` is called with every event in order.
 
-    The run leaves the same journal, checkpoints and reports as one in processes.
+    The run leaves the same record, journal and checkpoints as one in processes.
     """
     run_id = f"{topology.name}-{time.strftime('%Y%m%d-%H%M%S')}-inline"
     plan = make_plan(topology, run_id=run_id, run_directory=run.root.resolve())
@@ -37,6 +39,19 @@ def run_inline(
     plan.write(run.root / "plan.json")
     progress = Progress()
     journal = _Journal(run, run_id)
+    record = RunRecord(
+        run_id=run_id,
+        name=plan.name,
+        state="running",
+        supervisor=ProcessRecord(SUPERVISOR, os.getpid(), creation_time(os.getpid()), "ready"),
+        seed=plan.seed,
+        sockets="",
+        shared_memory="",
+        topology=str(topology.path),
+        started=time.time(),
+    )
+    run.write(record)
+    outcome = Outcome(1, "ended by an error that nobody foresaw", None)
 
     def listen(envelope: Envelope) -> None:
         journal.append(envelope)
@@ -64,12 +79,19 @@ def run_inline(
         )
         try:
             finished: RunFinished = runner.run()
+            decided = finished.reason in ("converged", "target_score", "max_episodes")
+            outcome = Outcome(0 if decided else 130, finished.reason, finished)
+        except KeyboardInterrupt:
+            outcome = Outcome(130, "interrupted twice: ended without restoring the best policy", None)
+            raise
         except OptixError as error:
-            return Outcome(error.exit_code, str(error), None)
+            outcome = Outcome(error.exit_code, str(error), None)
         finally:
             journal.close()
-    decided = finished.reason in ("converged", "target_score", "max_episodes")
-    return Outcome(0 if decided else 130, finished.reason, finished)
+            record.state = "finished" if outcome.exit_code == 0 else "failed"
+            record.exit_code, record.reason = outcome.exit_code, outcome.reason
+            run.write(record)
+    return outcome
 
 
 class _Journal:
