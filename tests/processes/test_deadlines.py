@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,11 @@ def with_node(folder: Path, name: str, *options: str) -> Finished:
 def test_a_node_that_does_not_become_ready_is_named_after_its_deadline(tmp_path: Path) -> None:
     done = with_node(tmp_path, "SlowStarter", "--set", "run.start_seconds=6")
     assert done.code == 3
-    assert done.last_line == "error: extra not ready within 6 s (run.start_seconds); see the log"
+    # On a busy machine others may be late as well.
+    assert re.fullmatch(
+        r"error: (\w+, )*extra(, \w+)* not ready within 6 s \(run\.start_seconds\); see the log",
+        done.last_line,
+    )
     assert leftovers(tmp_path / "run") == []
 
 
