@@ -22,8 +22,6 @@ _SUFFIX = ".safetensors"
 _PAUSE_SECONDS = 0.002
 #: Hashed and written in pieces that fit the cache, so that the second pass does not go to memory.
 _PIECE_BYTES = 512 * 1024
-#: Asking for all pages at once saves a fault for each; not every system can.
-_MAP_FLAGS = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
 
 
 class FileBlobStore:
@@ -141,7 +139,7 @@ class FileBlobStore:
                 found = os.fstat(descriptor).st_size
                 if found != ref.bytes or not found:
                     raise BlobError(f"blob {ref.name} has {found} bytes, its reference says {ref.bytes}")
-                mapped = mmap.mmap(descriptor, found, flags=_MAP_FLAGS, prot=mmap.PROT_READ)
+                mapped = _map(descriptor, found)
             finally:
                 os.close(descriptor)
             return _verified(mapped, ref, verify)
@@ -238,6 +236,14 @@ def _verified(buffer: mmap.mmap | bytes, ref: BlobRef, verify: bool) -> NamedArr
 
 def _path(directory: Path, name: str) -> Path:
     return directory / f"{name}{_SUFFIX}"
+
+
+def _map(descriptor: int, size: int) -> mmap.mmap:
+    at_once = getattr(mmap, "MAP_POPULATE", None)
+    if at_once is None:
+        return mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
+    # Asking for all pages at once saves a fault for each.
+    return mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | at_once, prot=mmap.PROT_READ)
 
 
 def _remove(directory: Path, name: str) -> None:

@@ -10,9 +10,13 @@ import msgspec
 
 from optix_bus.bus import mcap_format as mcap
 from optix_bus.bus.journal_files import HELLO, STATE
+from optix_bus.bus.journal_sync import sync_data
 from optix_bus.bus.ledger import Ledger, NodeSummary
 from optix_bus.bus.record import decode_record
 from optix_bus.errors import JournalError
+
+#: Larger than any record of a hub: the state of 4096 nodes takes about 1 MB.
+_CHUNK_BYTES = 4 * 1024 * 1024
 
 
 class SegmentState(msgspec.Struct):
@@ -32,7 +36,6 @@ class Segment:
         end: bytes of whole data records; what lies behind is the ending of an orderly close, or torn.
         head: sequence number of the last event in it, or before it.
         torn_bytes: bytes behind ``end`` that are no ending.
-        complete: whether it has its ending.
     """
 
     first_seq: int
@@ -42,7 +45,6 @@ class Segment:
     first_ns: int = 0
     run: str = ""
     torn_bytes: int = 0
-    complete: bool = False
     channels: dict[str, int] = field(default_factory=dict)
     counts: dict[int, int] = field(default_factory=dict)
     metadata: list[mcap.MetadataEntry] = field(default_factory=list)
@@ -54,32 +56,40 @@ def read_segment(path: Path, first_seq: int, ledger: Ledger) -> Segment:
     Raises:
         JournalError: the segment has no readable beginning, or its events are not in order.
     """
-    buffer = path.read_bytes()
-    if not buffer.startswith(mcap.MAGIC):
-        raise JournalError(f"{path} is no MCAP file: found {buffer[:8]!r}, expected {mcap.MAGIC!r}")
-    segment = Segment(first_seq, end=len(mcap.MAGIC), head=first_seq - 1)
-    has_state = False
-    closed = False
-    try:
-        for raw in mcap.records(buffer, len(mcap.MAGIC)):
-            if raw.opcode == mcap.DATA_END:
-                closed = True
-                break
-            if raw.opcode == mcap.MESSAGE:
-                _read_message(buffer, raw, segment, ledger, path)
-            elif raw.opcode == mcap.CHANNEL:
-                number, topic = mcap.parse_channel(buffer, raw)
-                segment.channels[topic] = number
-            elif raw.opcode == mcap.METADATA:
-                has_state |= _read_metadata(buffer, raw, segment, ledger)
-            segment.end = raw.end
-    except (ValueError, IndexError, msgspec.DecodeError, KeyError):
-        closed = False  # bytes that were being written when the power went: cut off below, with their number
-    if not has_state:
+    with path.open("rb", buffering=0) as file:
+        magic = file.read(len(mcap.MAGIC))
+        if magic != mcap.MAGIC:
+            raise JournalError(f"{path} is no MCAP file: found {magic!r}, expected {mcap.MAGIC!r}")
+        segment = Segment(first_seq, end=len(mcap.MAGIC), head=first_seq - 1)
+        closed = _read_records(file.fileno(), segment, ledger, path)
+        size = file.seek(0, os.SEEK_END)
+    if not any(entry.name == STATE for entry in segment.metadata):
         raise JournalError(f"{path} has no state record: it was not begun by a hub; move it away to go on")
-    segment.complete = closed and buffer.endswith(mcap.MAGIC)
-    segment.torn_bytes = 0 if closed else len(buffer) - segment.end
+    segment.torn_bytes = 0 if closed else size - segment.end
     return segment
+
+
+def _read_records(descriptor: int, segment: Segment, ledger: Ledger, path: Path) -> bool:
+    """Read up to the end of the data; whether that is an orderly one. In chunks: a hub stays small."""
+    try:
+        while True:
+            base = segment.end
+            buffer = os.pread(descriptor, _CHUNK_BYTES, base)
+            for raw in mcap.records(buffer):
+                if raw.opcode == mcap.DATA_END:
+                    return True
+                if raw.opcode == mcap.MESSAGE:
+                    _read_message(buffer, raw, segment, ledger, path)
+                elif raw.opcode == mcap.CHANNEL:
+                    number, topic = mcap.parse_channel(buffer, raw)
+                    segment.channels[topic] = number
+                elif raw.opcode == mcap.METADATA:
+                    _read_metadata(buffer, raw, base, segment, ledger)
+                segment.end = base + raw.end
+            if segment.end == base:
+                return False
+    except (ValueError, IndexError, KeyError, msgspec.DecodeError):
+        return False  # bytes that were being written when the power went: they are cut off
 
 
 def _read_message(buffer: bytes, raw: mcap.Raw, segment: Segment, ledger: Ledger, path: Path) -> None:
@@ -97,20 +107,17 @@ def _read_message(buffer: bytes, raw: mcap.Raw, segment: Segment, ledger: Ledger
     ledger.note_record(record)
 
 
-def _read_metadata(buffer: bytes, raw: mcap.Raw, segment: Segment, ledger: Ledger) -> bool:
+def _read_metadata(buffer: bytes, raw: mcap.Raw, base: int, segment: Segment, ledger: Ledger) -> None:
     name, pairs = mcap.parse_metadata(buffer, raw)
-    offset = raw.start - mcap.PREFIX_BYTES
-    segment.metadata.append(mcap.MetadataEntry(offset, raw.end - offset, name))
     if name == HELLO:
         ledger.note_hello(pairs["node"], int(pairs["incarnation"]), pairs["session"])
-        return False
-    if name != STATE:
-        return False
-    state = msgspec.json.decode(pairs["state"], type=SegmentState)
-    segment.run = state.run
-    segment.stamp_ns = state.stamp_ns
-    ledger.load(state.nodes.items())
-    return True
+    elif name == STATE:
+        state = msgspec.json.decode(pairs["state"], type=SegmentState)
+        segment.run = state.run
+        segment.stamp_ns = state.stamp_ns
+        ledger.load(state.nodes.items())
+    start = raw.start - mcap.PREFIX_BYTES
+    segment.metadata.append(mcap.MetadataEntry(base + start, raw.end - start, name))
 
 
 def write_ending(path: Path, segment: Segment) -> None:
@@ -119,7 +126,7 @@ def write_ending(path: Path, segment: Segment) -> None:
     try:
         os.ftruncate(descriptor, segment.end)
         os.pwrite(descriptor, ending_of(segment), segment.end)
-        os.fdatasync(descriptor)
+        sync_data(descriptor)
     finally:
         os.close(descriptor)
 

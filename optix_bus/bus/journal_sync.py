@@ -8,6 +8,14 @@ import threading
 from optix_bus.errors import JournalError
 
 
+def sync_data(descriptor: int) -> None:
+    """Wait until the content of a file survives a power cut; `fdatasync` where the system has it."""
+    if hasattr(os, "fdatasync"):
+        os.fdatasync(descriptor)
+    else:
+        os.fsync(descriptor)
+
+
 class Syncer:
     """Syncs a file every ``seconds`` while there is something new, and at once when told to.
 
@@ -72,9 +80,9 @@ class Syncer:
             head = self._head
             try:
                 while self._closing:
-                    os.fdatasync(self._closing[0])
+                    sync_data(self._closing[0])
                     os.close(self._closing.pop(0))
-                os.fdatasync(self._descriptor)
+                sync_data(self._descriptor)
             except OSError as error:
                 self._error = f"{os.strerror(error.errno or 0)} (errno {error.errno})"
                 return

@@ -16,7 +16,7 @@ import msgspec
 from optix_bus.bus import mcap_format as mcap
 from optix_bus.bus.journal_files import HELLO, STATE, segment_path, segments
 from optix_bus.bus.journal_recovery import Segment, SegmentState, ending_of, read_segment, write_ending
-from optix_bus.bus.journal_sync import Syncer
+from optix_bus.bus.journal_sync import Syncer, sync_data
 from optix_bus.bus.ledger import Ledger
 from optix_bus.errors import JournalError
 
@@ -84,7 +84,7 @@ class JournalWriter:
         try:
             if os.write(descriptor, head + entry) != len(head) + len(entry):
                 raise OSError(28, "no space left for the beginning of a segment")
-            os.fdatasync(descriptor)
+            sync_data(descriptor)
             os.rename(beside, path)
         except OSError:
             os.close(descriptor)

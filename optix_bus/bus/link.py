@@ -320,6 +320,8 @@ class Link:
         """Go back N where nothing was acknowledged for a while although the hub is alive."""
         if outbox.unsent or now - self._progress_at < self._resend_after:
             return
+        if self._seq < self._head and len(self._inbox) < _INBOX_LIMIT:
+            return  # after a long handler the echoes may be among what is still to be read
         self._progress_at = now
         self._resend_after = min(2 * self._resend_after, _RESEND_SECONDS[1])
         self.counters["resends"] += 1

@@ -1,8 +1,8 @@
 """A node that counts: a closed fold over the journal, in a process that can be killed at any time.
 
 `python -m tests.processes.counting_node SOCKETS NAME INCARNATION TOKENS HOPS`. Node k handles the counts that
-node k-1 emitted and answers each with the next count, together with how many it has handled and a digest of all
-of them: a lost, repeated or reordered event would change everything behind it.
+node k-1 emitted and answers each with the next count, together with how many it has handled and a digest of
+all of them: a lost, repeated or reordered event would change everything behind it.
 """
 
 from __future__ import annotations
