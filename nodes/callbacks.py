@@ -59,7 +59,7 @@ class CallbackNode(Node):
             raise ConfigurationError(
                 f"callback {settings.callback!r} of node {site.name!r} cannot be made: {error}"
             ) from error
-        return cls([made], weights_root=f"{site.run_directory}/checkpoints")
+        return cls([made], weights_root=site.checkpoint_directory)
 
     def _call(self, ctx: Context, hook: str, *arguments: Any) -> None:
         for callback in list(self.callbacks):

@@ -31,8 +31,8 @@ class CheckpointNode(Node):
 
     @classmethod
     def build(cls, settings: CheckpointSettings, site: Site) -> CheckpointNode:
-        folder = settings.directory or f"{site.run_directory}/checkpoints"
-        return cls(CheckpointRegistry(folder, settings.max_snapshots, run_id=site.run_id))
+        registry = CheckpointRegistry(site.checkpoint_directory, settings.max_snapshots, run_id=site.run_id)
+        return cls(registry)
 
     @handles(PolicyUpdated)
     def on_policy(self, event: PolicyUpdated, ctx: Context) -> None:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from optix_bus.runtime.plan import RunPlan
     from optix_bus.runtime.run_directory import RunDirectory
     from optix_bus.types import NamedArrays, PolicySnapshot
-
-_NODE = "nodes.checkpoint:CheckpointNode"
 _SNAPSHOT = click.option("--snapshot", help="Id of a snapshot [the best].")
 
 
@@ -179,11 +177,8 @@ def _folder(run: RunDirectory) -> Path:
     """Where the checkpoint node of the run writes: its setting ``directory``, or the run directory."""
     from optix_bus.runtime.plan import RunPlan
 
-    if not (plan := run.root / "plan.json").exists():
-        return run.checkpoints
-    nodes = [node for node in RunPlan.read(plan).nodes if node.class_path == _NODE]
-    named = [node.settings["directory"] for node in nodes if node.settings.get("directory")]
-    return Path(named[0]) if named else run.checkpoints
+    plan = run.root / "plan.json"
+    return RunPlan.read(plan).checkpoint_directory(run.root) if plan.exists() else run.checkpoints
 
 
 def _choose(registry: CheckpointRegistry, snapshot: str | None) -> tuple[PolicySnapshot, NamedArrays]:

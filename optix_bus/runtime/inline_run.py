@@ -62,22 +62,22 @@ def run_inline(
         view.tick(progress, {})
 
     with _one_thread():
-        nodes = build_nodes(plan)
-        stores = MemoryBlobStore()
-        runner = InlineRunner(
-            nodes,
-            seed=plan.seed,
-            stores=lambda _name: stores,
-            listener=listen,
-            started=RunStarted(
-                run_id=run_id,
-                seed=plan.seed,
-                topology_digest=plan.digest,
-                nodes=tuple(nodes),
-                fingerprint=fingerprint(),
-            ),
-        )
         try:
+            nodes = build_nodes(plan)
+            stores = MemoryBlobStore()
+            runner = InlineRunner(
+                nodes,
+                seed=plan.seed,
+                stores=lambda _name: stores,
+                listener=listen,
+                started=RunStarted(
+                    run_id=run_id,
+                    seed=plan.seed,
+                    topology_digest=plan.digest,
+                    nodes=tuple(nodes),
+                    fingerprint=fingerprint(),
+                ),
+            )
             finished: RunFinished = runner.run()
             decided = finished.reason in ("converged", "target_score", "max_episodes")
             outcome = Outcome(0 if decided else 130, finished.reason, finished)

@@ -121,8 +121,8 @@ class Site(Protocol):
         ...
 
     @property
-    def run_directory(self) -> str:
-        """Folder of the run; what a node keeps on disk goes below it."""
+    def checkpoint_directory(self) -> str:
+        """Where the snapshots of the run go."""
         ...
 
     @property

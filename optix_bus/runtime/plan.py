@@ -14,6 +14,8 @@ import msgspec
 
 from optix_bus.errors import ConfigurationError
 
+_CHECKPOINT = "nodes.checkpoint:CheckpointNode"
+
 
 class NodePlan(msgspec.Struct, frozen=True, kw_only=True):
     """One node."""
@@ -48,6 +50,12 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     def of_process(self, process: str) -> list[NodePlan]:
         """The nodes of one process, in the order in which they act on the same event."""
         return [node for node in self.nodes if node.process == process]
+
+    def checkpoint_directory(self, root: Path) -> Path:
+        """Where the snapshots are: the checkpoint node's ``directory``, or a folder of the run directory, which
+        lies at ``root`` now: people move runs."""
+        named = (node.settings.get("directory") for node in self.nodes if node.class_path == _CHECKPOINT)
+        return Path(next(filter(None, named), None) or root / "checkpoints")
 
     @property
     def processes(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -25,7 +26,7 @@ class PlanSite:
         self.role = node.role
         self.seed = plan.seed
         self.run_id = plan.run_id
-        self.run_directory = plan.run_directory
+        self.checkpoint_directory = str(plan.checkpoint_directory(Path(plan.run_directory)))
         self.has_validation = plan.has_validation
         self.has_optimizer = plan.has_optimizer
         self.lookahead = plan.lookahead

@@ -203,7 +203,7 @@ class _Place:
     def __init__(self, contract: NodeContract, folder: Path) -> None:
         self.role = contract.role
         self.seed = contract.seed
-        self.run_directory = str(folder)
+        self.checkpoint_directory = str(folder)
         self.has_validation = contract.has_validation
         self.has_optimizer = contract.has_optimizer
         self.shares_agent = contract.shares_agent

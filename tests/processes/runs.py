@@ -65,7 +65,8 @@ def started(topology: Path, run: Path, *arguments: str) -> Iterator[subprocess.P
         yield process
     finally:
         if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
+            # Two different signals: two of the same kind can arrive as one.
+            process.send_signal(signal.SIGINT)
             process.send_signal(signal.SIGTERM)
             try:
                 process.wait(30)
