@@ -52,8 +52,10 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
         return [node for node in self.nodes if node.process == process]
 
     def checkpoint_directory(self, root: Path) -> Path:
-        """Where the snapshots are: the checkpoint node's ``directory``, or a folder of the run directory, which
-        lies at ``root`` now: people move runs."""
+        """Where the snapshots are: the checkpoint node's ``directory``, or a folder of the run directory.
+
+        ``root`` is where that lies now: people move runs.
+        """
         named = (node.settings.get("directory") for node in self.nodes if node.class_path == _CHECKPOINT)
         return Path(next(filter(None, named), None) or root / "checkpoints")
 
