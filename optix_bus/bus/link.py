@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,10 +13,11 @@ import zmq
 from optix_bus.bus import wire
 from optix_bus.bus.clock import Clock, SystemClock
 from optix_bus.bus.endpoints import HubEndpoints
-from optix_bus.bus.journal_reader import JournalCursor
+from optix_bus.bus.journal_follower import JournalFollower
 from optix_bus.bus.outbox import Outbox
 from optix_bus.bus.record import Record, decode_record
 from optix_bus.bus.reporter import Reporter
+from optix_bus.bus.side_listener import Report, SideListener
 from optix_bus.errors import BusError, CodecError
 
 _AT_ONCE = 512
@@ -74,7 +74,6 @@ class Link:
         self._remote = remote
         self._limit = outbox_limit
         self._inbox: deque[Record] = deque()
-        self._reports: deque[tuple[str, str, int, dict[str, Any]]] = deque(maxlen=10_000)
         self.counters = {"catch_ups": 0, "duplicates": 0, "resends": 0, "hellos": 0, "hostile": 0}
         self.fenced = ""
         self.beacon: wire.Beacon | None = None
@@ -87,6 +86,7 @@ class Link:
         for kind in ("beacon", *side):
             self._side.setsockopt(zmq.SUBSCRIBE, kind.encode())
         self._address = endpoints.control
+        self._listener = SideListener(self._side)
         self._control = self._connect(zmq.DEALER, endpoints.control, 100)
         self._out = self._connect(zmq.PUSH, endpoints.events_in, queue_events)
         self._reporter = Reporter(endpoints, self._context)
@@ -98,10 +98,7 @@ class Link:
         self._fetching = -1
         self._request = 0
         self._asked_at = -1e9
-        self._cursor: JournalCursor | None = None
-        self._journal: str | None = None
-        self._hint: tuple[int, tuple[int, int]] | None = None
-        self._next_hint: tuple[int, tuple[int, int]] | None = None
+        self._follower = JournalFollower()
         self._progress_at = self._clock.monotonic()
         self._resend_after = _RESEND_SECONDS[0]
         self._ask()
@@ -251,13 +248,11 @@ class Link:
         """Reports of this link that found no room."""
         return self._reporter.dropped
 
-    def reports(self) -> list[tuple[str, str, int, dict[str, Any]]]:
+    def reports(self) -> list[Report]:
         """(kind, node, incarnation, body) of reports that were listened to, since the last call."""
         if not self._inbox:
             self._service()
-        found = list(self._reports)
-        self._reports.clear()
-        return found
+        return self._listener.take()
 
     def close(self, linger_seconds: float = 0.5) -> None:
         """Give what is in the outbox a last chance, then close; never takes longer than about a second."""
@@ -269,8 +264,7 @@ class Link:
         for socket in (self._in, self._side, self._control, self._out):
             socket.close(linger=0)
         self._context.term()
-        if self._cursor is not None:
-            self._cursor.close()
+        self._follower.close()
 
     # -- one turn -------------------------------------------------------------------------------------------
 
@@ -391,19 +385,14 @@ class Link:
 
     def _catch_up(self) -> None:
         """Read up to the announced head: from the file where there is one, else ask the hub for a chunk."""
-        if self._remote or self._journal is None:
+        if self._remote or not self._follower.can_read:
             if self._fetching < 0:
                 self.counters["catch_ups"] += 1
                 self._fetch()
             return
         self.counters["catch_ups"] += 1
-        hint = self._hint[1] if self._hint is not None and self._hint[0] <= self._seq + 1 else None
-        if self._cursor is None:
-            self._cursor = JournalCursor(self._journal, self._seq + 1, hint)
-        else:
-            self._cursor.move(self._seq + 1, hint)
         while self._seq < self._head and len(self._inbox) < _INBOX_LIMIT:
-            records = self._cursor.read(1000, up_to=self._head)
+            records = self._follower.read(self._seq + 1, self._head)
             if not records:
                 return  # announced but not visible yet: the next turn tries again
             for record in records:
@@ -491,8 +480,7 @@ class Link:
             self._boot = reply.boot
             self._fetching = -1
         self.run = reply.run
-        journal = reply.journal
-        self._journal = journal if journal is not None and Path(journal).is_dir() else None
+        self._follower.learn_directory(reply.journal)
         if reply.head < reply.id:
             raise BusError(
                 f"the hub's journal ends at event {reply.head}, but this process has already seen "
@@ -521,31 +509,11 @@ class Link:
             raise BusError(f"the hub cannot give event {self._seq + 1}: {reply.message}")
 
     def _listen(self) -> None:
-        """Read the side channel; of beacons only the last counts."""
-        latest = None
-        try:
-            for _ in range(_AT_ONCE):
-                frames = self._side.recv_multipart(zmq.NOBLOCK)
-                if frames[0] == b"beacon":
-                    latest = frames[-1]
-                else:
-                    self._report_came(frames)
-        except zmq.Again:
-            pass
-        if latest is not None:
-            try:
-                self._read_beacon(wire.decode_beacon(latest))
-            except msgspec.DecodeError:
-                self.counters["hostile"] += 1
-
-    def _report_came(self, frames: list[bytes]) -> None:
-        try:
-            sender = wire.decode_side_header(frames[1])
-            self._reports.append(
-                (frames[0].decode(), sender.node, sender.incarnation, wire.decode_map(frames[2]))
-            )
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, IndexError):
-            self.counters["hostile"] += 1
+        beacon = self._listener.listen()
+        self.counters["hostile"] += self._listener.hostile
+        self._listener.hostile = 0
+        if beacon is not None:
+            self._read_beacon(beacon)
 
     def _read_beacon(self, beacon: wire.Beacon) -> None:
         self.beacon = beacon
@@ -557,11 +525,7 @@ class Link:
                 outbox.greeted = False
             self._ask()
             return
-        place = (beacon.journal.segment, beacon.journal.offset)
-        # Two places are kept: the newest that lies behind what was read, and the newest of all.
-        if self._next_hint is not None and self._next_hint[0] <= self._seq + 1:
-            self._hint = self._next_hint
-        self._next_hint = (beacon.head + 1, place)
+        self._follower.learn_place(beacon, self._seq)
         self._announce(beacon.head)
         for name, outbox in self._outboxes.items():
             seen = beacon.nodes.get(name)

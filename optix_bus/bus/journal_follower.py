@@ -1,0 +1,52 @@
+"""Reading missing events straight from the hub's journal on the same host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from optix_bus.bus import wire
+from optix_bus.bus.journal_reader import JournalCursor
+from optix_bus.bus.record import Record
+
+_AT_ONCE = 1000
+
+
+class JournalFollower:
+    """A cursor that learns from beacons where to begin, so that catching up never searches from the start."""
+
+    def __init__(self) -> None:
+        self._directory: Path | None = None
+        self._cursor: JournalCursor | None = None
+        #: (event, its place): the newest place behind what was read, and the newest of all.
+        self._behind: tuple[int, tuple[int, int]] | None = None
+        self._newest: tuple[int, tuple[int, int]] | None = None
+
+    def learn_directory(self, directory: str | None) -> None:
+        """Where the hub says that its journal is; only a directory that exists here counts."""
+        self._directory = Path(directory) if directory is not None and Path(directory).is_dir() else None
+
+    @property
+    def can_read(self) -> bool:
+        """Whether there is a journal on this host."""
+        return self._directory is not None
+
+    def learn_place(self, beacon: wire.Beacon, seq: int) -> None:
+        """Note where the journal ended when the beacon was sent; ``seq`` is the last event that was read."""
+        if self._newest is not None and self._newest[0] <= seq + 1:
+            self._behind = self._newest
+        self._newest = (beacon.head + 1, (beacon.journal.segment, beacon.journal.offset))
+
+    def read(self, first: int, up_to: int) -> list[Record]:
+        """Some of the events from ``first`` to ``up_to``; empty where they are not visible yet."""
+        assert self._directory is not None
+        place = self._behind[1] if self._behind is not None and self._behind[0] <= first else None
+        if self._cursor is None:
+            self._cursor = JournalCursor(self._directory, first, place)
+        else:
+            self._cursor.move(first, place)
+        return self._cursor.read(_AT_ONCE, up_to=up_to)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._cursor is not None:
+            self._cursor.close()
