@@ -11,6 +11,7 @@ from optix_bus.bus import wire
 from optix_bus.bus.clock import Clock
 from optix_bus.bus.journal_writer import JournalWriter
 from optix_bus.bus.ledger import FUTURE_CAUSE, GAP, UNANNOUNCED, Ledger, NodeState
+from optix_bus.bus.record import stored_form
 
 #: A name costs memory in every process that reads the journal; nobody needs this many.
 MAX_TYPES = 1000
@@ -114,9 +115,8 @@ class Intake:
         self._head = seq = self._head + 1
         self._stamp_ns = stamp_ns = max(self._clock.now_ns(), self._stamp_ns + 1)
         core = wire.encode((seq, stamp_ns, node, header.incarnation, header.cause, header.index))[1:]
-        # The stored form is an array of eight (0x98): six fields, the type, the body as it came.
         self._bytes += len(body)
-        data = b"\x98" + core + wire.encode(topic) + body
+        data = stored_form(core, wire.encode(topic), body)
         self._entries.append(self._journal.encode(topic, seq, stamp_ns, data))
         self._topics.append(topic)
         self._stamps.append(stamp_ns)

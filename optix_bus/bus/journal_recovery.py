@@ -94,7 +94,15 @@ def _read_records(descriptor: int, segment: Segment, ledger: Ledger, path: Path)
 
 def _read_message(buffer: bytes, raw: mcap.Raw, segment: Segment, ledger: Ledger, path: Path) -> None:
     number = mcap.message_channel(buffer, raw)
-    record = decode_record(memoryview(buffer)[mcap.message_data_start(raw) : raw.end])
+    try:
+        record = decode_record(memoryview(buffer)[mcap.message_data_start(raw) : raw.end])
+    except msgspec.DecodeError as error:
+        if not any(following.opcode == mcap.MESSAGE for following in mcap.records(buffer, raw.end)):
+            raise  # the tail: it was being written when the power went
+        raise JournalError(
+            f"{path} is damaged behind event {segment.head}: {error}; restore it from a copy or begin a "
+            "new run"
+        ) from None
     if record.seq != segment.head + 1:
         raise JournalError(
             f"{path} has event {record.seq} behind {segment.head}, expected {segment.head + 1}: "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import msgspec
 
 
@@ -9,7 +11,8 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     """An event with its place in the order, its body still as bytes.
 
     The journal stores it as one msgpack array of these eight fields, in this order, ``body`` embedded as the
-    map that it is. Treat it as immutable; it is not frozen only because that would make reading slower.
+    map that it is, and a CRC-32 of all bytes before it as the ninth. Treat it as immutable; it is not frozen
+    only because that would make reading slower.
 
     Attributes:
         seq: sequence number, from 1, without gaps.
@@ -48,17 +51,24 @@ class _Stored(msgspec.Struct, array_like=True, gc=False):
     index: int
     type: str
     body: msgspec.Raw
+    crc: int
 
 
 _decode = msgspec.msgpack.Decoder(_Stored).decode
+_encode = msgspec.msgpack.Encoder().encode
+#: The checksum is always written as a 32-bit integer (0xce), whatever its value.
+_CRC_BYTES = 5
 
 
 def decode_record(data: bytes | memoryview) -> Record:
     """A record from its stored form.
 
     Raises:
-        msgspec.DecodeError: the bytes are none.
+        msgspec.DecodeError: the bytes are none, or not those that were written.
     """
+    crc = b"\xce" + zlib.crc32(data[:-_CRC_BYTES]).to_bytes(4, "big")
+    if data[-_CRC_BYTES:] != crc:
+        raise msgspec.DecodeError("the checksum of an event is wrong: a byte has changed")
     stored = _decode(data)
     return Record(
         stored.seq,
@@ -72,10 +82,13 @@ def decode_record(data: bytes | memoryview) -> Record:
     )
 
 
-_encode = msgspec.msgpack.Encoder().encode
-
-
 def encode_record(record: Record) -> bytes:
-    """The stored form of a record: an array of eight (0x98), the body embedded as it is."""
+    """The stored form of a record."""
     fields = (record.seq, record.stamp_ns, record.node, record.incarnation, record.cause, record.index)
-    return b"\x98" + _encode(fields)[1:] + _encode(record.type) + record.body
+    return stored_form(_encode(fields)[1:], _encode(record.type), record.body)
+
+
+def stored_form(fields: bytes, event_type: bytes, body: bytes) -> bytes:
+    """The stored form from encoded parts: the first six fields in a row, the type, the map of the body."""
+    front = b"".join((b"\x99", fields, event_type, body))
+    return front + b"\xce" + zlib.crc32(front).to_bytes(4, "big")

@@ -12,6 +12,7 @@ from optix_bus.bus import blob_format, mcap_format, wire
 from optix_bus.bus.journal_files import segment_path
 from optix_bus.bus.journal_writer import JournalWriter
 from optix_bus.bus.ledger import Ledger
+from optix_bus.bus.record import stored_form
 from optix_bus.types import NamedArrays
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -27,7 +28,7 @@ def _journal() -> bytes:
         journal.append_hello("learner", 2, "0123456789abcdef")
         for seq, topic in ((1, "Counted"), (2, "Asked")):
             head = wire.encode((seq, STAMP + seq, "learner", 2, seq - 1, 0))[1:]
-            data = b"\x98" + head + wire.encode(topic) + BODY
+            data = stored_form(head, wire.encode(topic), BODY)
             journal.append([journal.encode(topic, seq, STAMP + seq, data)], [topic], [STAMP + seq])
         journal.close()
         return segment_path(Path(directory), 1).read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ class HubThread:
 def collect(link: Link, count: int, timeout: float = 20.0) -> list[Record]:
     """Poll until so many events have come."""
     found: list[Record] = []
-    for _ in range(round(timeout / 0.1)):
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
         found += link.poll(0.1)
         if len(found) >= count:
             return found

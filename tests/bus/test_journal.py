@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from optix_bus.bus.journal_files import segment_path, segments
 from optix_bus.bus.journal_reader import JournalCursor, read_journal
 from optix_bus.bus.journal_writer import JournalWriter
 from optix_bus.bus.ledger import Ledger
-from optix_bus.bus.record import Record
+from optix_bus.bus.record import Record, stored_form
 from optix_bus.errors import JournalError
 from tests.bus.harness import body
 
@@ -24,7 +25,7 @@ from tests.bus.harness import body
 def entry(journal: JournalWriter, seq: int, topic: str = "Tick", size: int = 0) -> bytes:
     packed = body(n=seq, pad="x" * size)
     head = wire.encode((seq, 1000 + seq, "a", 1, 0, seq))[1:]
-    return journal.encode(topic, seq, 1000 + seq, b"\x98" + head + wire.encode(topic) + packed)
+    return journal.encode(topic, seq, 1000 + seq, stored_form(head, wire.encode(topic), packed))
 
 
 def append(journal: JournalWriter, count: int, topics: Sequence[str] = ("Tick",), size: int = 0) -> None:
@@ -214,7 +215,8 @@ def test_the_stock_seeking_reader_opens_what_was_closed_in_order(tmp_path: Path)
         assert [message.sequence for _, message in messages] == [1, 2, 3, 4, 5, 6, 7]
         assert {channel.message_encoding for channel, _ in messages} == {"msgpack"}
         unpacked = msgpack.unpackb(messages[0][1].data)
-        assert unpacked == [1, 1001, "a", 1, 0, 1, "Tock", {"n": 1, "pad": ""}]
+        assert unpacked[:-1] == [1, 1001, "a", 1, 0, 1, "Tock", {"n": 1, "pad": ""}]
+        assert unpacked[-1] == zlib.crc32(messages[0][1].data[:-5])
         assert [data.name for data in reader.iter_metadata()] == ["optix-bus/state", "optix-bus/hello"]
 
 
@@ -367,3 +369,28 @@ def test_metadata_with_awkward_lengths_comes_back() -> None:
         packed = mcap.metadata("m", {"k": "v" * size, "other": ""})
         (raw,) = mcap.records(packed)
         assert mcap.parse_metadata(packed, raw) == ("m", {"k": "v" * size, "other": ""})
+
+
+@given(place=st.integers(0, 10**6), bit=st.integers(0, 7))
+def test_a_flipped_bit_in_an_event_is_found_and_what_is_before_it_stays_usable(
+    tmp_path_factory: pytest.TempPathFactory, place: int, bit: int
+) -> None:
+    folder = tmp_path_factory.mktemp("journal")
+    journal = opened(folder)
+    append(journal, 5)
+    begin = segment_bytes = journal.position[1]
+    append(journal, 1)
+    segment_bytes = journal.position[1]
+    append(journal, 2)
+    journal.close(orderly=False)
+    path = segment_path(folder, 1)
+    stored = bytearray(path.read_bytes())
+    data = begin + mcap.PREFIX_BYTES + 22  # behind channel, sequence and times, which the event repeats
+    stored[data + place % (segment_bytes - data)] ^= 1 << bit
+    path.write_bytes(stored)
+    seen: list[int] = []
+    with pytest.raises(JournalError, match=r"no event|damaged"):
+        seen.extend(record.seq for record in read_journal(folder))
+    assert JournalCursor(folder).read(up_to=5)[-1].seq == 5
+    with pytest.raises(JournalError, match=r"damaged behind event 5"):
+        opened(folder)
