@@ -44,7 +44,7 @@ def _speed(table: Table, windows: int, rounds: int) -> None:
     found = interleaved(rounds, {name: _seeded(way, windows) for name, way in ways.items()}, warm_up=False)
     peer = found.pop(PEER)
     for name, ours in found.items():
-        demand = DEMAND if name == "inline" or name == "processes" else None
+        demand = DEMAND if name in ("inline", "processes") else None
         ratio = ours.over(peer)
         table.add(
             f"collect and learn, {name}", ours, "steps/s", beside=PEER, peer=peer, ratio=ratio, demand=demand
