@@ -132,8 +132,8 @@ def convergence_text(report: dict[str, Any]) -> str:
     if not report or report.get("bound") is None:
         return ""
     return (
-        f"[change < {report['bound']:.3g} of {report['margin']:.3g} allowed, look {report.get('looks', 0)}"
-        f"/{report.get('looks_needed', 0)}, r {report.get('r', 0.0):.2f}]"
+        f"[change < {report['bound']:.3g} of {report['margin']:.3g} allowed, r {report.get('r', 0.0):.2f}, "
+        f"{report.get('looks', 0)} looks passed, {report.get('looks_needed', 0)} needed]"
     )
 
 

@@ -36,7 +36,8 @@ class ConvergenceReport:
         if math.isfinite(test.bound):
             lines.append(
                 f"  slope x window {test.rise:+.4g} over {test.window} evaluations, upper 95 % "
-                f"bound {test.bound:.4g}, margin {test.margin:.4g}; {test.looks} of {test.looks_needed} looks"
+                f"bound {test.bound:.4g}, margin {test.margin:.4g}; "
+                f"{test.looks} looks running passed, {test.looks_needed} needed"
             )
             lines.append(
                 f"  noise of one evaluation {test.noise:.4g}, autocorrelation {test.r:.2f} "
