@@ -9,7 +9,7 @@ RUN := runs/demo-$(SEED)
 .PHONY: demo test check bench learn clean
 .DELETE_ON_ERROR:
 
-# Exact versions: plain `torch` would fetch gigabytes of CUDA, and results are compared to the bit.
+# Exact versions, because results are compared to the bit; constraints.txt says where a CPU build of torch is.
 $(VENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[torch]'
