@@ -29,6 +29,7 @@ from optix_bus.messages import (
     WindowScored,
 )
 from optix_bus.runtime.node import Context, Node, Site, handles
+from optix_bus.stats import t_quantile
 
 
 class SchedulerNode(Node):
@@ -78,6 +79,9 @@ class SchedulerNode(Node):
             optimizer=site.has_optimizer,
             lookahead=settings.lookahead,
         )
+
+    def setup(self) -> None:
+        t_quantile(0.95, 18.0)  # loads what computes it now, and not between two windows
 
     @handles(AgentDescribed)
     def on_agent(self, event: AgentDescribed, ctx: Context) -> None:

@@ -27,6 +27,8 @@ _ARRAYS = (
     "valid",
 )
 
+_LEAVES = frozenset({float, int, str, bool})
+
 
 def pack(data: EpisodeData) -> NamedArrays:
     """The arrays of a window, by field name; the rest in the metadata. Nothing is copied.
@@ -80,6 +82,8 @@ def unpack(content: NamedArrays | EpisodeData, timestamp: float) -> EpisodeData:
 
 def _plain(value: Any) -> Any:
     """The JSON-able part of a value: numbers, texts, lists and mappings of them; other leaves become None."""
+    if type(value) in _LEAVES:  # most are, and there are thousands
+        return value
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -31,8 +31,10 @@ _NAMES = {
     "int64": "I64",
     "uint64": "U64",
 }
-_RANK = {name: rank for rank, name in enumerate(_NAMES)}
 _DTYPES = {name: np.dtype(dtype) for dtype, name in _NAMES.items()}
+#: By dtype, not by its name, which NumPy makes anew at every call.
+_STORED = {dtype: name for name, dtype in _DTYPES.items()}
+_RANK = {dtype: rank for rank, dtype in enumerate(_STORED)}
 _MAX_HEADER_BYTES = 16 * 1024 * 1024
 
 
@@ -43,7 +45,7 @@ def parts(content: NamedArrays) -> list[memoryview]:
         BlobError: an array or the metadata cannot be stored; the message says which.
     """
     arrays = {name: _storable(name, array) for name, array in content.arrays.items()}
-    order = sorted(arrays, key=lambda name: (-_RANK[arrays[name].dtype.name], name))
+    order = sorted(arrays, key=lambda name: (-_RANK[arrays[name].dtype], name))
     header: dict[str, Any] = {}
     if content.metadata:
         try:
@@ -57,7 +59,7 @@ def parts(content: NamedArrays) -> list[memoryview]:
     for name in order:
         array = arrays[name]
         header[name] = {
-            "dtype": _NAMES[array.dtype.name],
+            "dtype": _STORED[array.dtype],
             "shape": list(array.shape),
             "data_offsets": [offset, offset + array.nbytes],
         }
@@ -73,7 +75,7 @@ def _storable(name: str, array: Any) -> np.ndarray[Any, Any]:
     found = np.asarray(array)
     if found.dtype.byteorder == ">":
         found = found.astype(found.dtype.newbyteorder("<"))
-    if found.dtype.name not in _NAMES:
+    if found.dtype not in _STORED:
         raise BlobError(
             f"array {name!r} has dtype {found.dtype}, expected one of {', '.join(_NAMES)}: convert it first"
         )

@@ -17,6 +17,8 @@ from optix_bus.errors import JournalError
 
 #: Larger than any record of a hub: the state of 4096 nodes takes about 1 MB.
 _CHUNK_BYTES = 4 * 1024 * 1024
+#: What a power cut may take (R27), with a margin: damage among events this close to the last is a torn tail.
+_UNSYNCED_NS = 5_000_000_000
 
 
 class SegmentState(msgspec.Struct):
@@ -97,8 +99,11 @@ def _read_message(buffer: bytes, raw: mcap.Raw, segment: Segment, ledger: Ledger
     try:
         record = decode_record(memoryview(buffer)[mcap.message_data_start(raw) : raw.end])
     except msgspec.DecodeError as error:
-        if not any(following.opcode == mcap.MESSAGE for following in mcap.records(buffer, raw.end)):
-            raise  # the tail: it was being written when the power went
+        behind = [
+            mcap.message_stamp(buffer, r) for r in mcap.records(buffer, raw.end) if r.opcode == mcap.MESSAGE
+        ]
+        if max(behind, default=0) <= segment.stamp_ns + _UNSYNCED_NS:
+            raise  # the tail: not yet synced when the power went, and pages reach a disk in any order
         raise JournalError(
             f"{path} is damaged behind event {segment.head}: {error}; restore it from a copy or begin a "
             "new run"

@@ -40,6 +40,10 @@ class Link:
         incarnation: which life of these nodes this is; each start has a higher one.
         from_seq: the first event wanted; 1 replays the whole journal, ``None`` begins behind the head.
         types: hand out only these event types; the others are skipped on their first frame.
+        wake_types: be woken by these event types only. All events are still handed out, in order: the
+            others are read from the journal when the next of these, or a beacon, comes. A wake-up costs
+            more than the event that causes it, and most nodes need few of them. Of no effect without a
+            journal on this host.
         side: kinds of reports to listen to on the side channel, see `reports`.
         remote: fetch missing events from the hub even where its journal could be read directly.
         outbox_limit: events that may wait for acknowledgement before `emit` waits.
@@ -57,6 +61,7 @@ class Link:
         from_seq: int | None = 1,
         *,
         types: Collection[str] | None = None,
+        wake_types: Collection[str] | None = None,
         side: Sequence[str] = (),
         remote: bool = False,
         outbox_limit: int = 10_000,
@@ -81,7 +86,10 @@ class Link:
 
         self._context = zmq.Context(io_threads=1)
         self._in = self._connect(zmq.SUB, endpoints.events_out, queue_events)
-        self._in.setsockopt(zmq.SUBSCRIBE, b"")
+        #: Whether gaps are normal, because most events are not subscribed to.
+        self._wakes_for_some = wake_types is not None and not remote
+        for prefix in wake_types if wake_types is not None and self._wakes_for_some else ("",):
+            self._in.setsockopt(zmq.SUBSCRIBE, prefix.encode())
         self._side = self._connect(zmq.SUB, endpoints.side_out, 1000)
         for kind in ("beacon", *side):
             self._side.setsockopt(zmq.SUBSCRIBE, kind.encode())
@@ -338,7 +346,7 @@ class Link:
                 seq = header.seq
                 if seq != self._seq + 1:
                     if seq <= self._seq:
-                        self.counters["duplicates"] += 1
+                        self.counters["duplicates"] += not self._wakes_for_some
                         continue
                     self._announce(seq)
                     if self._seq < 0:
@@ -390,7 +398,7 @@ class Link:
                 self.counters["catch_ups"] += 1
                 self._fetch()
             return
-        self.counters["catch_ups"] += 1
+        self.counters["catch_ups"] += not self._wakes_for_some
         while self._seq < self._head and len(self._inbox) < _INBOX_LIMIT:
             records = self._follower.read(self._seq + 1, self._head)
             if not records:
@@ -481,6 +489,9 @@ class Link:
             self._fetching = -1
         self.run = reply.run
         self._follower.learn_directory(reply.journal)
+        if self._wakes_for_some and not self._follower.can_read:
+            self._wakes_for_some = False
+            self._in.setsockopt(zmq.SUBSCRIBE, b"")
         if reply.head < reply.id:
             raise BusError(
                 f"the hub's journal ends at event {reply.head}, but this process has already seen "

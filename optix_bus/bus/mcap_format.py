@@ -121,6 +121,11 @@ def parse_metadata(buffer: bytes, raw: Raw) -> tuple[str, dict[str, str]]:
     return texts[0], dict(zip(texts[2::2], texts[3::2], strict=True))
 
 
+def message_stamp(buffer: bytes, raw: Raw) -> int:
+    """Log time of a message, nanoseconds."""
+    return int.from_bytes(buffer[raw.start + 6 : raw.start + 14], "little")
+
+
 def message_channel(buffer: bytes, raw: Raw) -> int:
     """Number of the channel of a message record."""
     return int.from_bytes(buffer[raw.start : raw.start + 2], "little")

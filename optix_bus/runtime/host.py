@@ -44,7 +44,6 @@ class ProcessHost:
         self._codec = Codec(VOCABULARY)
         nodes = build_nodes(plan, process)
         endpoints = HubEndpoints.in_directory(plan.sockets)
-        self._link = Link(endpoints, nodes=list(nodes), incarnation=incarnation)
         self._heartbeat = Heartbeat(endpoints, process, list(nodes), incarnation)
         self._others = [node.name for node in plan.nodes]
         self._stores = {
@@ -62,6 +61,7 @@ class ProcessHost:
         ]
         own = {TimerSet.__name__, TimerFired.__name__}
         self._wanted = {kind.__name__ for fold in self._folds for kind in fold.accepts} | own
+        self._link = Link(endpoints, list(nodes), incarnation, wake_types=self._wanted)
         #: Timers that are set: (when it is due, node, key).
         self._timers: list[tuple[int, str, str]] = []
         self._timers_fired = dict.fromkeys(nodes, 0)

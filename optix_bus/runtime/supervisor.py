@@ -214,7 +214,9 @@ class Supervisor:
     def _turn(self) -> None:
         """One round: events, heartbeats, children, view."""
         assert self._link is not None
-        for record in self._link.poll(_POLL_SECONDS):
+        # Watching is not urgent: woken by each event, the supervisor would take the cores from the nodes.
+        time.sleep(_POLL_SECONDS)
+        for record in self._link.poll():
             try:
                 event: Event = self._codec.decode(record.type, record.body)
             except CodecError:

@@ -371,23 +371,38 @@ def test_metadata_with_awkward_lengths_comes_back() -> None:
         assert mcap.parse_metadata(packed, raw) == ("m", {"k": "v" * size, "other": ""})
 
 
+def damage_the_sixth_of_eight(folder: Path, place: int, bit: int, seconds_between: int) -> None:
+    journal = opened(folder)
+    ends = []
+    for seq in range(1, 9):
+        stamp = seq * seconds_between * 10**9
+        head = wire.encode((seq, stamp, "a", 1, 0, seq))[1:]
+        data = stored_form(head, wire.encode("Tick"), body(n=seq))
+        assert journal.append([journal.encode("Tick", seq, stamp, data)], ["Tick"], [stamp]) == 1
+        ends.append(journal.position[1])
+    journal.close(orderly=False)
+    path = segment_path(folder, 1)
+    stored = bytearray(path.read_bytes())
+    begin = ends[4] + mcap.PREFIX_BYTES + 22  # behind channel, sequence and times, which the event repeats
+    stored[begin + place % (ends[5] - begin)] ^= 1 << bit
+    path.write_bytes(stored)
+
+
+def test_damage_among_events_that_were_never_synced_is_a_torn_tail(tmp_path: Path) -> None:
+    damage_the_sixth_of_eight(tmp_path, 30, 3, seconds_between=1)
+    journal = opened(tmp_path)
+    assert journal.head == 5
+    assert journal.torn_bytes > 0
+    journal.close()
+    assert seqs(tmp_path) == [1, 2, 3, 4, 5]
+
+
 @given(place=st.integers(0, 10**6), bit=st.integers(0, 7))
 def test_a_flipped_bit_in_an_event_is_found_and_what_is_before_it_stays_usable(
     tmp_path_factory: pytest.TempPathFactory, place: int, bit: int
 ) -> None:
     folder = tmp_path_factory.mktemp("journal")
-    journal = opened(folder)
-    append(journal, 5)
-    begin = segment_bytes = journal.position[1]
-    append(journal, 1)
-    segment_bytes = journal.position[1]
-    append(journal, 2)
-    journal.close(orderly=False)
-    path = segment_path(folder, 1)
-    stored = bytearray(path.read_bytes())
-    data = begin + mcap.PREFIX_BYTES + 22  # behind channel, sequence and times, which the event repeats
-    stored[data + place % (segment_bytes - data)] ^= 1 << bit
-    path.write_bytes(stored)
+    damage_the_sixth_of_eight(folder, place, bit, seconds_between=10)
     seen: list[int] = []
     with pytest.raises(JournalError, match=r"no event|damaged"):
         seen.extend(record.seq for record in read_journal(folder))

@@ -253,3 +253,21 @@ def test_hostile_frames_from_a_false_hub_are_counted(
             break
     assert link.counters["hostile"] == 1
     assert link.reports() == []
+
+
+def test_a_link_that_is_woken_by_some_types_still_hands_out_all_events_in_order(connect: Connect) -> None:
+    picky = connect(wake_types=["Tock"])
+    link = connect(["n"], 1)
+    for number in range(300):
+        kind = "Tock" if number % 100 == 50 else "Tick"
+        assert link.emit("n", 0, number, kind, body(n=number))
+    # The last 49 wake nobody: a beacon tells that they are there.
+    assert [record.seq for record in collect(picky, 300)] == list(range(1, 301))
+    assert picky.counters["catch_ups"] == 0
+
+
+def test_waking_for_some_types_is_given_up_where_there_is_no_journal_to_read(connect: Connect) -> None:
+    far = connect(wake_types=["Tock"], remote=True)
+    link = connect(["n"], 1)
+    emit(link, "n", 0, 100)
+    assert [record.seq for record in collect(far, 100)] == list(range(1, 101))
