@@ -157,11 +157,14 @@ def shared_directory(run: RunDirectory) -> Path:
 
 
 def remove_outside(record: RunRecord) -> None:
-    """Remove what a run has outside its directory. Only folders that we made are touched."""
+    """Remove what a run has outside its directory."""
     for text in (record.sockets, record.shared_memory):
-        folder = Path(text)
-        if not folder.name.startswith(_PREFIX):
-            continue
+        remove_directory(Path(text))
+
+
+def remove_directory(folder: Path) -> None:
+    """Remove a folder for sockets or blobs; one that is not of our making is left alone."""
+    if folder.name.startswith(_PREFIX):
         with contextlib.suppress(FileNotFoundError):
             if stat.S_ISDIR(folder.lstat().st_mode) and folder.lstat().st_uid == os.getuid():
                 shutil.rmtree(folder, ignore_errors=True)

@@ -45,7 +45,7 @@ from optix_bus.runtime.run_directory import (
     RunRecord,
     creation_time,
     private_directory,
-    remove_outside,
+    remove_directory,
     shared_directory,
 )
 from optix_bus.runtime.topology import Topology
@@ -99,28 +99,33 @@ class Supervisor:
     def run(self) -> Outcome:
         """Run to the end. Whatever happens, no process, socket or shared memory of the run is left."""
         run_id = f"{self._topology.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-        sockets = private_directory()
-        shared = shared_directory(self._run)
-        plan = make_plan(
-            self._topology,
-            run_id=run_id,
-            run_directory=self._run.root.resolve(),
-            sockets=str(sockets),
-            shared_memory=str(shared),
-        )
-        me = ProcessRecord(SUPERVISOR, os.getpid(), creation_time(os.getpid()), "ready")
-        self._record = RunRecord(
-            run_id=run_id,
-            name=plan.name,
-            state="starting",
-            supervisor=me,
-            seed=plan.seed,
-            sockets=str(sockets),
-            shared_memory=str(shared),
-            topology=str(self._topology.path),
-            started=time.time(),
-        )
-        outcome = Outcome(1, "ended before it began", None)
+        with contextlib.ExitStack() as outside:
+            sockets = private_directory()
+            outside.callback(remove_directory, sockets)
+            shared = shared_directory(self._run)
+            outside.callback(remove_directory, shared)
+            plan = make_plan(
+                self._topology,
+                run_id=run_id,
+                run_directory=self._run.root.resolve(),
+                sockets=str(sockets),
+                shared_memory=str(shared),
+            )
+            self._record = RunRecord(
+                run_id=run_id,
+                name=plan.name,
+                state="starting",
+                supervisor=ProcessRecord(SUPERVISOR, os.getpid(), creation_time(os.getpid()), "ready"),
+                seed=plan.seed,
+                sockets=str(sockets),
+                shared_memory=str(shared),
+                topology=str(self._topology.path),
+                started=time.time(),
+            )
+            return self._see_through(plan)
+
+    def _see_through(self, plan: RunPlan) -> Outcome:
+        outcome = Outcome(1, "ended by an error that nobody foresaw", None)
         with self._signals():
             try:
                 self._run.topology.write_text(self._topology.dump(), encoding="utf-8")
@@ -131,9 +136,10 @@ class Supervisor:
                 outcome = self._explain(error)
             except BusError as error:
                 outcome = self._explain(NodeFailure(f"the bus failed: {error}"))
+            except OSError as error:
+                outcome = self._explain(NodeFailure(f"{error.filename or self._run.root}: {error.strerror}"))
             finally:
                 self._end_all()
-                remove_outside(self._record)
                 self._record.exit_code, self._record.reason = outcome.exit_code, outcome.reason
                 self._save("finished" if outcome.exit_code == 0 else "failed")
                 self._write_report(outcome)
