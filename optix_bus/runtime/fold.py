@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import structlog
-
 from optix_bus.errors import NodeFailure
 from optix_bus.messages import Event, TimerSet
+from optix_bus.runtime.log import NodeLog
 from optix_bus.runtime.node import Log, Node
 from optix_bus.runtime.randomness import stream
 from optix_bus.types import BlobRef, EpisodeData, NamedArrays
@@ -61,7 +60,7 @@ class Fold:
         self.accepts = frozenset(node.accepts())
         self._seed = seed
         self._store = store
-        self.log: Log = log if log is not None else structlog.get_logger().bind(node=name)
+        self.log: Log = log if log is not None else NodeLog(name)
         self._emitted: list[Event] = []
         self.sequence = 0
         self._stamp_ns = 0

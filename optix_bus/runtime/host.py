@@ -12,8 +12,6 @@ from collections import deque
 from pathlib import Path
 from types import FrameType
 
-import structlog
-
 from optix_bus.bus.blobs import FileBlobStore
 from optix_bus.bus.codec import Codec
 from optix_bus.bus.endpoints import HubEndpoints
@@ -25,6 +23,7 @@ from optix_bus.runtime import lifeline
 from optix_bus.runtime.failures import write_failure
 from optix_bus.runtime.fold import Fold
 from optix_bus.runtime.heartbeat import Heartbeat
+from optix_bus.runtime.log import NodeLog
 from optix_bus.runtime.plan import RunPlan
 from optix_bus.runtime.run_directory import RunDirectory
 from optix_bus.runtime.site import build_nodes
@@ -57,7 +56,8 @@ class ProcessHost:
             for name in nodes
         }
         self._folds = [
-            Fold(name, node, seed=plan.seed, store=self._stores[name]) for name, node in nodes.items()
+            Fold(name, node, seed=plan.seed, store=self._stores[name], log=NodeLog(name, plain=True))
+            for name, node in nodes.items()
         ]
         own = {TimerSet.__name__, TimerFired.__name__}
         self._wanted = {kind.__name__ for fold in self._folds for kind in fold.accepts} | own
@@ -186,13 +186,6 @@ def main(arguments: list[str]) -> int:
     lifeline.watch()
     root, process, incarnation = Path(arguments[0]), arguments[1], int(arguments[2])
     run = RunDirectory(root)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer(colors=False),
-        ]
-    )
     nodes = [process]
     try:
         plan = RunPlan.read(root / "plan.json")

@@ -30,6 +30,7 @@ from optix_bus.messages import (
     Event,
     NodeLost,
     NodeReady,
+    PolicyUpdated,
     RunFinished,
     RunStarted,
     StopRequested,
@@ -148,10 +149,10 @@ class Supervisor:
     def _supervise(self, plan: RunPlan) -> Outcome:
         self._view.phase(f"run {plan.run_id} in {self._run.root}")
         self._start(HUB, ["-m", "optix_bus.runtime.hub_process", str(self._run.root)], [HUB])
-        self._connect(plan)
-        for process in plan.processes:
+        for process in self._slowest_first(plan):
             nodes = [node.name for node in plan.of_process(process)]
             self._start(process, ["-m", "optix_bus.runtime.host", str(self._run.root), process, "1"], nodes)
+        self._connect(plan)
         self._save("starting")
         self._await_ready(plan)
         self._save("running")
@@ -168,6 +169,13 @@ class Supervisor:
         finished = self._watch_until_finished()
         decided = finished.reason in ("converged", "target_score", "max_episodes")
         return Outcome(0 if decided else 130, finished.reason, finished)
+
+    def _slowest_first(self, plan: RunPlan) -> list[str]:
+        """The learner's process has a framework to load: the others start in the shadow of that."""
+        learns = {
+            entry.process for entry in self._topology.nodes if PolicyUpdated in entry.node_class().emits
+        }
+        return sorted(plan.processes, key=lambda process: process not in learns)
 
     def _start(self, name: str, arguments: list[str], nodes: list[str]) -> None:
         environment = {"PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
