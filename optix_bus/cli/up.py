@@ -46,20 +46,20 @@ def up(
     when the loop ended by itself, 130 after an interrupt, 3 when a node died: its cause is the last line.
     """
     from optix_bus.cli.views import choose_view
-    from optix_bus.runtime.run_directory import RunDirectory
-    from optix_bus.runtime.supervisor import Supervisor, default_run_directory, require_posix
+    from optix_bus.runtime.run_directory import RunDirectory, default_run_directory
+    from optix_bus.runtime.supervisor import Supervisor
     from optix_bus.runtime.topology import load_topology
 
     as_json = bool(ctx.meta.get("optix_bus.json"))
     if seed is not None:
         overrides = (*overrides, f"seed={seed}")
     topology = load_topology(path, overrides)
-    folder = run_dir if run_dir is not None else default_run_directory(topology)
+    folder = run_dir if run_dir is not None else default_run_directory(topology.name)
     if detach:
         _detach(path, overrides, folder, as_json)
         return
     if not inline:
-        require_posix()
+        _require_posix()
     run = RunDirectory.create(folder)
     view = choose_view(f"{topology.name}  seed {topology.seed}  {folder}", quiet=quiet, as_json=as_json)
     try:
@@ -124,3 +124,13 @@ def _detach(path: str, overrides: tuple[str, ...], folder: Path, as_json: bool) 
         f"{record.run_id} runs in the background (pid {process.pid})\n"
         f"  optix-bus ps {folder}\n  optix-bus logs {folder} -f\n  optix-bus down {folder}",
     )
+
+
+def _require_posix() -> None:
+    """Processes need Unix sockets; elsewhere the same topology runs inline."""
+    from optix_bus.errors import ConfigurationError
+
+    if sys.platform == "win32":
+        raise ConfigurationError(
+            "nodes run as processes on Linux and macOS; on Windows use: optix-bus up --inline"
+        )

@@ -15,6 +15,7 @@ from optix_bus.bus.ledger import Ledger
 from optix_bus.bus.record import Record, encode_record
 from optix_bus.errors import JournalError, OptixError
 from optix_bus.messages import VOCABULARY, RunFinished, RunStarted
+from optix_bus.runtime.fingerprint import fingerprint
 from optix_bus.runtime.fold import Envelope
 from optix_bus.runtime.inline import InlineRunner, Listener
 from optix_bus.runtime.names import SUPERVISOR
@@ -22,7 +23,7 @@ from optix_bus.runtime.planning import make_plan
 from optix_bus.runtime.progress import Progress, View
 from optix_bus.runtime.run_directory import ProcessRecord, RunDirectory, RunRecord, creation_time
 from optix_bus.runtime.site import build_nodes
-from optix_bus.runtime.supervisor import Outcome, fingerprint
+from optix_bus.runtime.supervisor import Outcome
 from optix_bus.runtime.topology import Topology
 
 

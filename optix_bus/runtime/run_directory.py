@@ -184,3 +184,12 @@ def end_processes(record: RunRecord, seconds: float = 5.0) -> list[str]:
             with contextlib.suppress(psutil.Error):
                 psutil.Process(process.pid).kill()
     return [process.name for process in left]
+
+
+def default_run_directory(name: str) -> Path:
+    """``runs/NAME-DATE``, with a number behind it where two start in one second."""
+    base = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder, count = base, 2
+    while folder.exists():
+        folder, count = Path(f"{base}-{count}"), count + 1
+    return folder

@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib import metadata
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -24,7 +20,7 @@ import msgspec
 from optix_bus.bus.codec import Codec
 from optix_bus.bus.endpoints import HubEndpoints
 from optix_bus.bus.link import Link
-from optix_bus.errors import BusError, CodecError, ConfigurationError, NodeFailure
+from optix_bus.errors import BusError, CodecError, NodeFailure
 from optix_bus.messages import (
     VOCABULARY,
     Event,
@@ -36,6 +32,7 @@ from optix_bus.messages import (
     StopRequested,
 )
 from optix_bus.runtime.children import Child, explain_exit
+from optix_bus.runtime.fingerprint import fingerprint
 from optix_bus.runtime.names import HEARTBEAT, HUB, SUPERVISOR
 from optix_bus.runtime.plan import RunPlan
 from optix_bus.runtime.planning import make_plan
@@ -361,44 +358,3 @@ class _Lost(NodeFailure):
         super().__init__(f"{process} {how}")
         self.process = process
         self.how = how
-
-
-def fingerprint() -> dict[str, str]:
-    """What must be equal for bit-equal results."""
-    versions = {}
-    for package in ("numpy", "torch", "gymnasium", "optix-bus"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return {
-        "machine": platform.machine(),
-        "processor": _processor(),
-        "python": platform.python_version(),
-        "system": platform.system(),
-        "threads": "1",
-        **versions,
-    }
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"
-
-
-def default_run_directory(topology: Topology) -> Path:
-    """``runs/NAME-DATE``, with a number behind it where two start in one second."""
-    base = Path("runs") / f"{topology.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder, count = base, 2
-    while folder.exists():
-        folder, count = Path(f"{base}-{count}"), count + 1
-    return folder
-
-
-def require_posix() -> None:
-    """Processes need Unix sockets; elsewhere the same topology runs inline."""
-    if sys.platform == "win32":
-        raise ConfigurationError(
-            "nodes run as processes on Linux and macOS; on Windows use: optix-bus up --inline"
-        )
