@@ -10,8 +10,6 @@ from collections.abc import Iterator
 
 from optix_bus.bus.blobs import MemoryBlobStore
 from optix_bus.bus.codec import Codec
-from optix_bus.bus.journal_writer import JournalWriter
-from optix_bus.bus.ledger import Ledger
 from optix_bus.bus.record import Record, encode_record
 from optix_bus.errors import JournalError, OptixError
 from optix_bus.messages import VOCABULARY, RunFinished, RunStarted
@@ -39,7 +37,7 @@ def run_inline(
     run.topology.write_text(topology.dump(), encoding="utf-8")
     plan.write(run.root / "plan.json")
     progress = Progress()
-    journal = _Journal(run, run_id)
+    journal = _Journal(run, run_id) if sys.platform != "win32" else None
     record = RunRecord(
         run_id=run_id,
         name=plan.name,
@@ -55,7 +53,8 @@ def run_inline(
     outcome = Outcome(1, "ended by an error that nobody foresaw", None)
 
     def listen(envelope: Envelope) -> None:
-        journal.append(envelope)
+        if journal is not None:
+            journal.append(envelope)
         if listener is not None:
             listener(envelope)
         progress.fold(envelope.event)
@@ -88,7 +87,8 @@ def run_inline(
         except OptixError as error:
             outcome = Outcome(error.exit_code, str(error), None)
         finally:
-            journal.close()
+            if journal is not None:
+                journal.close()
             record.state = "finished" if outcome.exit_code == 0 else "failed"
             record.exit_code, record.reason = outcome.exit_code, outcome.reason
             run.write(record)
@@ -96,9 +96,15 @@ def run_inline(
 
 
 class _Journal:
-    """Writes what the hub of a run in processes would write."""
+    """Writes what the hub of a run in processes would write.
+
+    Windows has not the file calls that make a journal safe; an inline run leaves none there.
+    """
 
     def __init__(self, run: RunDirectory, run_id: str) -> None:
+        from optix_bus.bus.journal_writer import JournalWriter
+        from optix_bus.bus.ledger import Ledger
+
         self._writer = JournalWriter(run.journal, Ledger(), run=run_id)
         self._codec = Codec(VOCABULARY)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -287,3 +289,34 @@ def test_an_interrupt_stops_the_loop_and_restores_the_best_policy(tmp_path: Path
     assert finished.reason == "interrupted"
     assert agent.level == 8
     assert agent.updates == 4
+
+
+def test_it_runs_where_there_are_no_unix_things_and_no_sockets(tmp_path: Path) -> None:
+    program = f"""
+import mmap, os, sys
+for name in ("fcntl", "zmq", "resource", "pwd", "grp"):
+    sys.modules[name] = None  # importing it fails, as on Windows
+gone = {{mmap: ("MAP_SHARED", "PROT_READ", "MAP_POPULATE"), os: ("pread", "getuid", "fdatasync")}}
+for module, names in gone.items():
+    for name in names:
+        if hasattr(module, name):
+            delattr(module, name)
+from tests.nodes.worlds import Corridor, Scripted
+from optix_bus import BatchPipeline, RLOptimizer
+agent = Scripted([1, 5, 2])
+opt = RLOptimizer(
+    agent=agent, pipeline=BatchPipeline(env=Corridor(), window_size=20), optimizer=False,
+    val_pipeline=BatchPipeline(env=Corridor()), val_episodes=2, max_episodes=3,
+    checkpoint_dir={str(tmp_path)!r},
+)
+assert opt.run().best_score == 50.0
+assert agent.level == 5
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
