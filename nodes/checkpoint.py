@@ -23,6 +23,7 @@ class CheckpointNode(Node):
 
     emits = (SnapshotSaved, RolledBack)
     settings = CheckpointSettings
+    noted = (PolicyUpdated, CollectWindow)
 
     def __init__(self, registry: CheckpointRegistry) -> None:
         self._registry = registry

@@ -31,6 +31,7 @@ class OptimizerNode(Node):
 
     emits = (HyperparametersProposed,)
     settings = TuningSettings
+    noted = (AgentDescribed, HyperparametersChanged, WindowScored)
 
     def __init__(self, factory: OptimizerFactory) -> None:
         self._factory = factory

@@ -34,6 +34,7 @@ class PipelineNode(Node):
     emits = (WindowCollected,)
     roles = ("train", "validation")
     settings = PipelineSettings
+    noted = (PolicyUpdated, HyperparametersChanged)
     only_in_role: ClassVar[dict[str, str]] = {
         "episodes": "validation",
         "max_evaluation_steps": "validation",

@@ -50,6 +50,7 @@ class SchedulerNode(Node):
         RunFinished,
     )
     settings = LoopSettings
+    noted = (AgentDescribed, WindowCollected, ExternallyScored)
     optional = (ExternallyScored, StopRequested)
 
     def __init__(

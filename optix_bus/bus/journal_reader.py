@@ -13,7 +13,8 @@ from optix_bus.bus.journal_files import segment_holding, segment_path
 from optix_bus.bus.record import Record, decode_record
 from optix_bus.errors import JournalError
 
-_CHUNK_BYTES = 1024 * 1024
+#: One read follows a few events; more would mostly cost the making of the buffer.
+_CHUNK_BYTES = 64 * 1024
 
 
 class JournalCursor:

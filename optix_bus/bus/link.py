@@ -164,14 +164,15 @@ class Link:
         Raises:
             BusError: this process was replaced, or the journal went back behind what was already handed out.
         """
-        if not self._inbox:
+        if not self._inbox and timeout <= 0:
             self._service()
-            if not self._inbox and timeout > 0:
-                deadline = self._clock.monotonic() + timeout
-                left = timeout
-                while not self._inbox and left > 0:
-                    self._wait(left)
-                    left = deadline - self._clock.monotonic()
+        elif not self._inbox:
+            # What has arrived already ends the wait at once: no look before it is needed.
+            deadline = self._clock.monotonic() + timeout
+            left = timeout
+            while not self._inbox and left > 0:
+                self._wait(left)
+                left = deadline - self._clock.monotonic()
         found = list(self._inbox)
         self._inbox.clear()
         return found
@@ -282,16 +283,19 @@ class Link:
         seconds = min(seconds, _HURRY_SECONDS if hurry else _SLICE_SECONDS)
         # While events are missing, the live ones stay where they are: they would only be missing again.
         blocked = self._fetching >= 0 or len(self._inbox) >= _INBOX_LIMIT
-        zmq.zmq_poll(self._poll[1:] if blocked else self._poll, max(1, round(seconds * 1000)))
-        self._service()
+        found = zmq.zmq_poll(self._poll[1:] if blocked else self._poll, max(1, round(seconds * 1000)))
+        self._service([socket for socket, _ in found])
 
-    def _service(self) -> None:
+    def _service(self, ready: Collection[Any] | None = None) -> None:
+        """One turn; ``ready`` are the sockets that have something, all of them are looked at without it."""
         if self.fenced:
             raise BusError(self.fenced)
-        if self._fetching < 0 and len(self._inbox) < _INBOX_LIMIT:
+        if self._fetching < 0 and len(self._inbox) < _INBOX_LIMIT and (ready is None or self._in in ready):
             self._receive()
-        self._listen()
-        self._answers()
+        if ready is None or self._side in ready:
+            self._listen()
+        if ready is None or self._control in ready:
+            self._answers()
         now = self._clock.monotonic()
         if not self.is_connected or self._fetching >= 0:
             if now - self._asked_at > _ASK_AGAIN_SECONDS:

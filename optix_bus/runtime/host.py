@@ -61,7 +61,10 @@ class ProcessHost:
         ]
         own = {TimerSet.__name__, TimerFired.__name__}
         self._wanted = {kind.__name__ for fold in self._folds for kind in fold.accepts} | own
-        self._link = Link(endpoints, list(nodes), incarnation, wake_types=self._wanted)
+        urgent = {
+            kind.__name__ for node in nodes.values() for kind in node.accepts() if kind not in node.noted
+        }
+        self._link = Link(endpoints, list(nodes), incarnation, wake_types=urgent | own)
         #: Timers that are set: (when it is due, node, key).
         self._timers: list[tuple[int, str, str]] = []
         self._timers_fired = dict.fromkeys(nodes, 0)

@@ -171,6 +171,9 @@ class Node:
     settings: ClassVar[type] = NoSettings
     #: Event types that this node waits for only where somebody emits them.
     optional: ClassVar[tuple[type[Event], ...]] = ()
+    #: Event types that this node only takes note of: they do not wake its process, but are handled, in order,
+    #: before the next one that does (or a tenth of a second later).
+    noted: ClassVar[tuple[type[Event], ...]] = ()
     #: Settings that have an effect in one role only.
     only_in_role: ClassVar[dict[str, str]] = {}
     #: Whether several nodes of this class with the same role make sense.
