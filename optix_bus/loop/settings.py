@@ -114,7 +114,9 @@ class LoopSettings:
     max_episodes: int | None = setting(None, "Stop after this many windows.", minimum=1, unit="windows")
     target_score: float | None = setting(None, "Stop when the best policy scores this much.", unit="score")
     keep_watching: bool = setting(
-        False, "Stay alive after convergence, only evaluate, and go back to tuning on degradation."
+        False,
+        "Go on after convergence in the state WATCHDOG, with windows still collected and learnt from; "
+        "an improvement or a degradation leads back to ACTIVE.",
     )
     lookahead: int = setting(
         0, "Windows collected ahead of learning: 0 is lock step, 1 overlaps the two.", minimum=0, maximum=1
