@@ -88,7 +88,7 @@ class Hub:
         self._control = ControlDesk(control, self.journal, self.ledger, self.boot, self.counters)
         self._intake = Intake(self._in, self.journal, self.ledger, self.clock, self.counters)
         self._poll = [(self._in, zmq.POLLIN), (control, zmq.POLLIN), (side_in, zmq.POLLIN)]
-        self._control_socket, self._side_socket = control, side_in
+        self._control_socket = control
         self._next_beacon = self.clock.monotonic()
         self._was_failing = False
         if self.journal.torn_bytes:

@@ -13,6 +13,7 @@ import click
 from optix_bus.cli.command import command, say
 
 if TYPE_CHECKING:
+    from optix_bus.runtime.run_directory import RunDirectory
     from optix_bus.runtime.supervisor import Outcome
 
 
@@ -75,11 +76,9 @@ def up(
     ctx.exit(outcome.exit_code)
 
 
-def _report(outcome: Outcome, run: object, as_json: bool) -> None:
+def _report(outcome: Outcome, run: RunDirectory, as_json: bool) -> None:
     from optix_bus.runtime.report import report_lines
-    from optix_bus.runtime.run_directory import RunDirectory
 
-    assert isinstance(run, RunDirectory)
     if outcome.finished is not None:
         if not as_json:
             click.echo("\n".join(report_lines(outcome.finished)))

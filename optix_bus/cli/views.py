@@ -66,14 +66,12 @@ class LiveView(QuietView):
 
     def __init__(self, title: str) -> None:
         self._title = title
-        self._phase = ""
         self._started = time.monotonic()
         self._live = Live(console=Console(file=sys.stdout), refresh_per_second=8, transient=True)
         self._live.start()
 
     def phase(self, text: str) -> None:
-        """Shown in the headline."""
-        self._phase = text
+        """A line above the panel."""
         self._live.console.print(Text(text, style="dim"))
 
     def tick(self, progress: Progress, nodes: dict[str, str]) -> None:

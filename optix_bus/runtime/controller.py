@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from optix_bus.checkpoints import CheckpointRegistry
 from optix_bus.interfaces import BaseAgent, BaseEvaluator, BaseOptimizer, BasePipeline, LoopCallback
@@ -157,8 +156,7 @@ class LoopController:
 
     def _say(self, line: str, always: bool = False) -> None:
         if self._verbose or always:
-            out: TextIO = sys.stdout
-            print(line, file=out, flush=True)
+            print(line, flush=True)
         if self._log_file is not None and (self._verbose or always):
             with self._log_file.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")

@@ -15,11 +15,11 @@ from optix_bus.errors import NodeFailure, OptixError
 from optix_bus.messages import Event, RunFinished, RunStarted, StopRequested, TimerFired, TimerSet
 from optix_bus.runtime.fold import BlobStore, Envelope, Fold
 from optix_bus.runtime.local_store import LocalStore
+from optix_bus.runtime.names import SUPERVISOR
 from optix_bus.runtime.node import Node
 from optix_bus.types import BlobRef
 
 Listener = Callable[[Envelope], None]
-SUPERVISOR = "supervisor"
 
 
 class InlineRunner:

@@ -12,7 +12,7 @@ from optix_bus.bus.blobs import MemoryBlobStore
 from optix_bus.bus.codec import Codec
 from optix_bus.bus.record import Record, encode_record
 from optix_bus.errors import JournalError, OptixError
-from optix_bus.messages import VOCABULARY, RunFinished, RunStarted
+from optix_bus.messages import VOCABULARY, RunStarted
 from optix_bus.runtime.fingerprint import fingerprint
 from optix_bus.runtime.fold import Envelope
 from optix_bus.runtime.inline import InlineRunner, Listener
@@ -78,9 +78,7 @@ def run_inline(
                     fingerprint=fingerprint(),
                 ),
             )
-            finished: RunFinished = runner.run()
-            decided = finished.reason in ("converged", "target_score", "max_episodes")
-            outcome = Outcome(0 if decided else 130, finished.reason, finished)
+            outcome = Outcome.of(runner.run())
         except KeyboardInterrupt:
             outcome = Outcome(130, "interrupted twice: ended without restoring the best policy", None)
             raise

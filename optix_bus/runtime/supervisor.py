@@ -57,7 +57,6 @@ class _Watched:
 
     child: Child
     record: ProcessRecord
-    started: float
     heard: float = 0.0  # monotonic time of its last heartbeat; 0 before the first
     handling_since: float = 0.0
     handling: str = ""
@@ -72,6 +71,12 @@ class Outcome:
     finished: RunFinished | None
     lost: str = ""
     log_lines: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, finished: RunFinished) -> Outcome:
+        """Of a loop that ended in order: by its own rules, or because somebody asked."""
+        by_rule = finished.reason in ("converged", "target_score", "max_episodes")
+        return cls(0 if by_rule else 130, finished.reason, finished)
 
 
 class Supervisor:
@@ -163,9 +168,7 @@ class Supervisor:
             )
         )
         self._view.phase(f"{len(plan.nodes)} nodes ready")
-        finished = self._watch_until_finished()
-        decided = finished.reason in ("converged", "target_score", "max_episodes")
-        return Outcome(0 if decided else 130, finished.reason, finished)
+        return Outcome.of(self._watch_until_finished())
 
     def _slowest_first(self, plan: RunPlan) -> list[str]:
         """The learner's process has a framework to load: the others start in the shadow of that."""
@@ -179,7 +182,7 @@ class Supervisor:
         child = Child(name, arguments, self._run.logs / f"{name}.log", environment)
         record = ProcessRecord(name, child.pid, creation_time(child.pid), "starting", 0, 1, nodes)
         self._record.processes.append(record)
-        self._watched[name] = _Watched(child, record, time.monotonic())
+        self._watched[name] = _Watched(child, record)
 
     def _connect(self, plan: RunPlan) -> None:
         """The supervisor's own link; waits for the hub, which is starting."""
