@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from pathlib import Path
@@ -123,12 +124,13 @@ class RawClient:
                 return msgpack.unpackb(frames[1])
 
     def beacon_when(self, condition: Any, tries: int = 100) -> Any:
-        """The first beacon for which something holds."""
+        """The first beacon for which something holds; of a node that it does not name yet, nothing does."""
         last = None
         for _ in range(tries):
             last = self.beacon()
-            if condition(last):
-                return last
+            with contextlib.suppress(KeyError):
+                if condition(last):
+                    return last
         raise AssertionError(f"no such beacon; the last one was {last}")
 
     def close(self) -> None:
