@@ -14,7 +14,7 @@ events and blobs. The same inputs therefore give the same outputs, in every runn
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from optix_bus.errors import NodeFailure
@@ -204,12 +204,30 @@ class Node:
     def teardown(self) -> None:
         """Close it; also called after a failure."""
 
+    @property
+    def repeats(self) -> bool:
+        """Whether the same events give the same outputs again after `load_state`.
+
+        False where something outside the fold cannot be brought back: an environment that cannot be rebuilt, an
+        agent that keeps more than its weights. Such a node is not asked to do again what the journal has.
+        """
+        return True
+
     def state(self) -> NamedArrays:
-        """Everything this node would need to go on from here; written at a cut."""
+        """Everything this node would need to go on from here; written at a cut.
+
+        No stamps and no sequence numbers: the same seed gives the same bytes in every run. Metadata must be
+        what JSON can say.
+        """
         return NamedArrays({})
 
-    def load_state(self, state: NamedArrays) -> None:
-        """Take back what `state` gave."""
+    def load_state(self, state: NamedArrays) -> Sequence[str]:
+        """Take back what `state` gave; called after `setup`, before the first event.
+
+        Returns:
+            What a person should know, for example an episode that could not be taken up again.
+        """
+        return ()
 
     def handle(self, event: Event, ctx: Context) -> None:
         """Dispatch one event to its handler."""
