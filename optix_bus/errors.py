@@ -12,6 +12,7 @@
         ├── CodecError          bytes that are no event
         ├── JournalError        the journal cannot be written or read
         └── BlobError           an array file is missing, damaged or over its budget
+            └── BlobMissing     it is not there: retired, or not made again yet
 
 Exit codes are those of the command line; 1 stays for what nobody foresaw.
 """
@@ -88,3 +89,7 @@ class JournalError(BusError):
 
 class BlobError(BusError):
     """A blob is missing, damaged, or does not fit its budget."""
+
+
+class BlobMissing(BlobError):
+    """A blob is not there: it was retired, or whoever makes it has not made it again yet."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from optix_bus.bus.blob_names import kind_of
 
-
 class BlobBudget:
     """Counts living blobs. Pressure, never loss: who is over it waits.
 
-    One blob of each kind is always admitted. Without that rule a window larger than what is left would wait
-    for a consumer that waits for the window.
+    One blob of each kind is always admitted, or ``always`` of them. Without that rule a window larger than what
+    is left would wait for a consumer that waits for the window.
     """
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, always: int = 1) -> None:
         self.limit_bytes = limit_bytes
+        self._always = always
         self._sizes: dict[str, int] = {}
 
     @property
@@ -31,7 +31,7 @@ class BlobBudget:
         others = {other: used for other, used in self._sizes.items() if other != name}
         if sum(others.values()) + size <= self.limit_bytes:
             return True
-        return all(kind_of(other) != kind_of(name) for other in others)
+        return sum(kind_of(other) == kind_of(name) for other in others) < self._always
 
     def add(self, name: str, size: int) -> None:
         """A blob was written."""

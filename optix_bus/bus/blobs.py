@@ -15,7 +15,7 @@ from optix_bus.bus import blob_format
 from optix_bus.bus.blob_budget import BlobBudget
 from optix_bus.bus.blob_names import check_reference, owner_of
 from optix_bus.bus.clock import Clock, SystemClock
-from optix_bus.errors import BlobError
+from optix_bus.errors import BlobError, BlobMissing
 from optix_bus.types import BlobRef, NamedArrays
 
 _SUFFIX = ".safetensors"
@@ -32,12 +32,15 @@ class FileBlobStore:
 
     Args:
         directory: preferably shared memory (``/dev/shm/...``); created with mode 0700.
-        fallback_directory: used where ``directory`` cannot be made or is full; `persist` copies to it.
+        fallback_directory: used where ``directory`` cannot be made or is full.
         budget_bytes: what this owner's living blobs may take together.
         owner: the node; every name it writes begins with ``owner/``.
         wait: called again and again while the budget is spent; it should serve the owner's link, so that
             news of retired blobs come in. Without it, a spent budget is an error at once.
         timeout_seconds: how long to wait for space.
+        archive_directory: where `persist` and `archive` put what must outlive the run's memory; looked at last
+            when reading. By default the fallback directory.
+        always_admitted: blobs of each kind that the budget always has room for.
     """
 
     keeps_objects = False
@@ -51,15 +54,18 @@ class FileBlobStore:
         *,
         wait: Callable[[], object] | None = None,
         timeout_seconds: float = 600.0,
+        archive_directory: str | os.PathLike[str] | None = None,
+        always_admitted: int = 1,
         clock: Clock | None = None,
     ) -> None:
         owner_of(f"{owner}/x")
         self._directories = (Path(directory), Path(fallback_directory))
+        self._archive = self._directories[1] if archive_directory is None else Path(archive_directory)
         self._owner = owner
         self._wait = wait
         self._timeout = timeout_seconds
         self._clock = clock if clock is not None else SystemClock()
-        self._budget = BlobBudget(budget_bytes)
+        self._budget = BlobBudget(budget_bytes, always_admitted)
         self._adopt()
 
     def _adopt(self) -> None:
@@ -127,10 +133,11 @@ class FileBlobStore:
         """The arrays behind a reference, mapped, read-only. They stay valid after the blob is retired.
 
         Raises:
-            BlobError: missing, damaged, or not what the reference says.
+            BlobMissing: it is not there.
+            BlobError: damaged, or not what the reference says.
         """
         check_reference(ref)
-        for directory in self._directories:
+        for directory in (*self._directories, self._archive):
             try:
                 descriptor = os.open(_path(directory, ref.name), os.O_RDONLY | os.O_CLOEXEC)
             except OSError:
@@ -143,8 +150,8 @@ class FileBlobStore:
             finally:
                 os.close(descriptor)
             return _verified(mapped, ref, verify)
-        raise BlobError(
-            f"blob {ref.name} is in neither of {', '.join(map(str, self._directories))}: "
+        raise BlobMissing(
+            f"blob {ref.name} is in none of {', '.join(map(str, self._directories))}: "
             "it was retired, or belongs to another run"
         )
 
@@ -157,11 +164,30 @@ class FileBlobStore:
         self._budget.remove(name)
 
     def persist(self, ref: BlobRef) -> None:
-        """Copy a blob into the fallback directory, synced: what a cut needs to outlive the machine."""
+        """Copy a blob into the archive, synced: what a cut needs to outlive the machine."""
         check_reference(ref)
-        directory = self._directories[1]
-        if not _path(directory, ref.name).exists():
-            _write(directory, ref.name, blob_format.parts(self.read(ref)), sync=True)
+        if not _path(self._archive, ref.name).exists():
+            _write(self._archive, ref.name, blob_format.parts(self.read(ref)), sync=True)
+
+    def archive(self, name: str) -> int:
+        """Copy a blob of this owner into the archive, not synced; bytes that were copied.
+
+        Raises:
+            BlobMissing: it is not there.
+            OSError: the archive cannot be written.
+        """
+        target = _path(self._archive, name)
+        if target.exists():
+            return 0
+        for directory in self._directories:
+            source = _path(directory, name)
+            if source.exists():
+                target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                beside = target.with_name(f".writing-{target.name}")
+                shutil.copyfile(source, beside)
+                beside.rename(target)
+                return target.stat().st_size
+        raise BlobMissing(f"blob {name} cannot be archived: it is gone")
 
     def sweep(self, keep: Collection[str] = ()) -> list[str]:
         """Remove all blobs of this owner but these; returns what was removed."""
@@ -202,7 +228,7 @@ class MemoryBlobStore:
         check_reference(ref)
         stored = self._blobs.get(ref.name)
         if stored is None:
-            raise BlobError(f"blob {ref.name} is not in memory: it was retired, or never written")
+            raise BlobMissing(f"blob {ref.name} is not in memory: it was retired, or never written")
         if len(stored) != ref.bytes:
             raise BlobError(f"blob {ref.name} has {len(stored)} bytes, its reference says {ref.bytes}")
         return _verified(stored, ref, verify)

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 from optix_bus.bus import blob_format
 from optix_bus.bus.blob_budget import BlobBudget
 from optix_bus.bus.blobs import FileBlobStore, MemoryBlobStore, sweep_directory
-from optix_bus.errors import BlobError
+from optix_bus.errors import BlobError, BlobMissing
 from optix_bus.types import BlobRef, NamedArrays
 
 CONTENT = NamedArrays(
@@ -315,7 +315,7 @@ def test_what_is_persisted_survives_the_loss_of_shared_memory(tmp_path: Path) ->
     assert sweep_directory(tmp_path / "shm") == ref.bytes
     assert_equal(store.read(ref), CONTENT)
     store.retire(ref.name)
-    with pytest.raises(BlobError, match="neither"):
+    with pytest.raises(BlobError, match="is in none of"):
         store.read(ref)
 
 
@@ -323,3 +323,25 @@ def test_what_is_persisted_survives_the_loss_of_shared_memory(tmp_path: Path) ->
 def _no_leftovers(tmp_path: Path) -> Iterator[None]:
     yield
     assert [path for path in tmp_path.rglob(".writing-*")] == []
+
+
+def test_two_of_a_kind_are_admitted_where_the_owner_asks_for_it(tmp_path: Path) -> None:
+    """With lookahead one window is consumed while the next is made."""
+    store = file_store(tmp_path, budget=100, always_admitted=2)
+    store.write("pipeline/window-000001", floats(200))
+    store.write("pipeline/window-000002", floats(200))
+    with pytest.raises(BlobError, match="budget"):
+        store.write("pipeline/window-000003", floats(1))
+
+
+def test_an_archived_blob_is_read_after_it_was_retired(tmp_path: Path) -> None:
+    store = file_store(tmp_path, archive_directory=tmp_path / "archive")
+    ref = store.write("pipeline/window-000001", CONTENT)
+    assert store.archive(ref.name) == ref.bytes
+    assert store.archive(ref.name) == 0
+    store.retire(ref.name)
+    assert store.used_bytes == 0
+    assert_equal(store.read(ref), CONTENT)
+    assert file_store(tmp_path, archive_directory=tmp_path / "archive").used_bytes == 0
+    with pytest.raises(BlobMissing):
+        store.archive("pipeline/window-000002")
