@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from optix_bus.bus.blob_names import kind_of
 
+
 class BlobBudget:
     """Counts living blobs. Pressure, never loss: who is over it waits.
 
-    One blob of each kind is always admitted, or ``always`` of them. Without that rule a window larger than what
-    is left would wait for a consumer that waits for the window.
+    One blob of each kind is always admitted, or ``always`` of them. Without that rule a window larger than
+    what is left would wait for a consumer that waits for the window.
     """
 
     def __init__(self, limit_bytes: int, always: int = 1) -> None:

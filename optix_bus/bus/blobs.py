@@ -38,7 +38,8 @@ class FileBlobStore:
         wait: called again and again while the budget is spent; it should serve the owner's link, so that
             news of retired blobs come in. Without it, a spent budget is an error at once.
         timeout_seconds: how long to wait for space.
-        archive_directory: where `persist` and `archive` put what must outlive the run's memory; looked at last
+        archive_directory: where `persist` and `archive` put what must outlive the run's memory; looked at
+        last
             when reading. By default the fallback directory.
         always_admitted: blobs of each kind that the budget always has room for.
     """
@@ -83,6 +84,11 @@ class FileBlobStore:
     def used_bytes(self) -> int:
         """Bytes of this owner's living blobs."""
         return self._budget.used_bytes
+
+    @property
+    def names(self) -> list[str]:
+        """Living blobs of this owner."""
+        return self._budget.names
 
     def admits(self, name: str, size: int) -> bool:
         """Whether a blob of this size could be written now without waiting."""

@@ -12,13 +12,16 @@ _AT_ONCE = 1000
 
 
 class JournalFollower:
-    """A cursor that learns from beacons where to begin, so that catching up never searches from the start."""
+    """A cursor that learns from beacons where to begin, so that catching up never searches from the start.
 
-    def __init__(self) -> None:
+    ``near`` is a first place to know: an event, and where it is.
+    """
+
+    def __init__(self, near: tuple[int, tuple[int, int]] | None = None) -> None:
         self._directory: Path | None = None
         self._cursor: JournalCursor | None = None
         #: (event, its place): the newest place behind what was read, and the newest of all.
-        self._behind: tuple[int, tuple[int, int]] | None = None
+        self._behind: tuple[int, tuple[int, int]] | None = near
         self._newest: tuple[int, tuple[int, int]] | None = None
 
     def learn_directory(self, directory: str | None) -> None:

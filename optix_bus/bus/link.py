@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -48,6 +48,8 @@ class Link:
         remote: fetch missing events from the hub even where its journal could be read directly.
         outbox_limit: events that may wait for acknowledgement before `emit` waits.
         queue_events: events the receiving socket keeps while the process is busy; more are caught up later.
+        near: an event at or before ``from_seq`` with its (segment, offset) in the journal, so that the search
+            need not begin at the beginning of a file.
 
     Raises:
         BusError: from every method, once another process has taken over one of the nodes (``fenced``).
@@ -66,6 +68,7 @@ class Link:
         remote: bool = False,
         outbox_limit: int = 10_000,
         queue_events: int = 2000,
+        near: tuple[int, tuple[int, int]] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._clock = clock if clock is not None else SystemClock()
@@ -106,7 +109,7 @@ class Link:
         self._fetching = -1
         self._request = 0
         self._asked_at = -1e9
-        self._follower = JournalFollower()
+        self._follower = JournalFollower(near)
         self._progress_at = self._clock.monotonic()
         self._resend_after = _RESEND_SECONDS[0]
         self._ask()
@@ -136,6 +139,11 @@ class Link:
     def head(self) -> int:
         """The last event that the hub is known to have."""
         return self._head
+
+    @property
+    def ahead(self) -> Iterable[Record]:
+        """Events that have arrived and that `poll` has not handed out yet."""
+        return self._inbox
 
     @property
     def is_connected(self) -> bool:

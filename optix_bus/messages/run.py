@@ -19,11 +19,14 @@ class RunStarted(Event, frozen=True, kw_only=True):
 
 
 class NodeReady(Event, frozen=True, kw_only=True):
-    """A node has set itself up and listens. From the supervisor; a process fact."""
+    """A node has set itself up, has handled what the journal held, and listens. From the supervisor; a
+    process
+    fact. ``remarks`` say what could not be taken up again, for example an open episode."""
 
     node: str
     pid: int
     incarnation: int
+    remarks: tuple[str, ...] = ()
 
 
 class NodeLost(Event, frozen=True, kw_only=True):

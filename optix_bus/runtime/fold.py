@@ -5,6 +5,7 @@ Both the inline runner and the process host drive nodes through `Fold`; so a nod
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -72,6 +73,13 @@ class Fold:
         self._stamp_ns = stamp_ns
         self.node.handle(event, self)
         return self._emitted
+
+    def repeat(self, event: Event, sequence: int, stamp_ns: int, recorded: Sequence[Event]) -> None:
+        """Let the node take in an event whose answers are known; see `Node.repeat`."""
+        self._emitted = []
+        self.sequence = sequence
+        self._stamp_ns = stamp_ns
+        self.node.repeat(event, self, recorded)
 
     @property
     def now(self) -> float:

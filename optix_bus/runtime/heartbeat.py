@@ -31,10 +31,17 @@ class Heartbeat:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._work: tuple[str, str, float] | None = None
+        self._expected = 0
+        self._remarks: list[str] = []
         self.handled = -1
 
+    def expect(self, sequence: int, remarks: list[str]) -> None:
+        """The process is ready when it has handled this event; the remarks say how it began."""
+        self._expected = sequence
+        self._remarks = remarks
+
     def start(self) -> None:
-        """Begin; the first report says that the process is ready."""
+        """Begin; the first report with ``ready`` says that the process is."""
         self._thread.start()
 
     def begin(self, node: str, event_type: str) -> None:
@@ -60,6 +67,8 @@ class Heartbeat:
                 body = {
                     "process": self._process,
                     "pid": os.getpid(),
+                    "ready": self.handled >= self._expected,
+                    "remarks": self._remarks,
                     "seq": self.handled,
                     "handling": f"{work[1]} in {work[0]!r}" if work is not None else "",
                     "handling_seconds": time.monotonic() - work[2] if work is not None else 0.0,

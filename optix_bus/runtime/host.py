@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
-from collections import deque
 from pathlib import Path
 from types import FrameType
 
@@ -18,15 +16,19 @@ from optix_bus.bus.endpoints import HubEndpoints
 from optix_bus.bus.link import Link
 from optix_bus.bus.record import Record
 from optix_bus.errors import CodecError, NodeFailure, OptixError
-from optix_bus.messages import VOCABULARY, Event, TimerFired, TimerSet
+from optix_bus.messages import VOCABULARY, CutAnnounced, CutTaken, Event, TimerFired, TimerSet
 from optix_bus.runtime import lifeline
+from optix_bus.runtime.cuts import CutBook, CutFolder, take
 from optix_bus.runtime.failures import write_failure
 from optix_bus.runtime.fold import Fold
 from optix_bus.runtime.heartbeat import Heartbeat
 from optix_bus.runtime.log import NodeLog
 from optix_bus.runtime.plan import RunPlan
+from optix_bus.runtime.recovery import Beginning, PatientStore, Repetition
+from optix_bus.runtime.retirement import ANNOUNCING, Retirement, references
 from optix_bus.runtime.run_directory import RunDirectory
 from optix_bus.runtime.site import build_nodes
+from optix_bus.runtime.timers import Timers
 from optix_bus.types import BlobRef
 
 _POLL_SECONDS = 0.05
@@ -35,44 +37,82 @@ _POLL_SECONDS = 0.05
 class ProcessHost:
     """Drives the nodes of one process from the bus.
 
-    Every event goes to the nodes in their order; what a handler emitted is sent when it has returned. Blobs
-    that a node announced are retired when every node of the run has handled the announcement.
+    It begins at the newest complete cut, or at the first event where there is none: a first start and a
+    return from the dead are the same. Every event goes to the nodes in their order; what a handler emitted is
+    sent when it has returned, and what the journal has of it already is dropped on the way.
     """
 
     def __init__(self, plan: RunPlan, process: str, incarnation: int) -> None:
         self._codec = Codec(VOCABULARY)
+        self._incarnation = incarnation
+        root = Path(plan.run_directory)
+        run = RunDirectory(root)
         nodes = build_nodes(plan, process)
+        log = NodeLog(process, plain=True)
         endpoints = HubEndpoints.in_directory(plan.sockets)
         self._heartbeat = Heartbeat(endpoints, process, list(nodes), incarnation)
         self._others = [node.name for node in plan.nodes]
-        self._stores = {
+        self._beginning = Beginning(root, run.journal, self._others, list(nodes))
+        self._folder = CutFolder(root)
+        self._cuts = CutBook(self._others)
+        for cut in self._beginning.known():
+            self._cuts.start(cut)
+        stores = {
             name: FileBlobStore(
                 plan.shared_memory,
-                Path(plan.run_directory) / "blobs",
+                run.overflow,
                 budget_bytes=int(plan.run["blob_budget_bytes"]),
                 owner=name,
                 wait=self._wait_for_space,
+                archive_directory=run.blobs,
+                always_admitted=1 + plan.lookahead,
             )
             for name in nodes
         }
+        self._stores = stores
+        self._retirement = Retirement(
+            stores,
+            self._cuts if plan.has_cuts else None,
+            record=plan.run["record"],
+            record_bytes=int(plan.run["record_bytes"]),
+            log=log,
+        )
+        self._log = log
+        #: The last event that was in the journal when this process began.
+        self._recovered = 0
+        self._sequence = 0
+        seconds = float(plan.run["max_handle_seconds"])
         self._folds = [
-            Fold(name, node, seed=plan.seed, store=self._stores[name], log=NodeLog(name, plain=True))
+            Fold(
+                name,
+                node,
+                seed=plan.seed,
+                store=PatientStore(stores[name], self._is_recovering, self._serve, seconds),
+                log=NodeLog(name, plain=True),
+            )
             for name, node in nodes.items()
         ]
-        own = {TimerSet.__name__, TimerFired.__name__}
+        own = {kind.__name__ for kind in (TimerSet, TimerFired, CutAnnounced, CutTaken)}
         self._wanted = {kind.__name__ for fold in self._folds for kind in fold.accepts} | own
         urgent = {
             kind.__name__ for node in nodes.values() for kind in node.accepts() if kind not in node.noted
         }
-        self._link = Link(endpoints, list(nodes), incarnation, wake_types=urgent | own)
-        #: Timers that are set: (when it is due, node, key).
-        self._timers: list[tuple[int, str, str]] = []
-        self._timers_fired = dict.fromkeys(nodes, 0)
-        #: Sent, and not yet come back.
-        self._firing: list[tuple[str, str]] = []
-        #: Blobs that may still be read: (sequence of the announcement, owner, name).
-        self._announced: deque[tuple[int, str, str]] = deque()
-        self._sent: dict[tuple[str, int, int], list[BlobRef]] = {}
+        self._link = Link(
+            endpoints,
+            list(nodes),
+            incarnation,
+            self._beginning.sequence + 1,
+            near=self._beginning.near,
+            wake_types=urgent | {TimerSet.__name__, TimerFired.__name__, CutAnnounced.__name__},
+        )
+        self._timers = Timers(nodes)
+        self._repetition = Repetition(self._codec)
+        #: Of nodes that cannot repeat themselves: the last event they have answered, and all answers since
+        #: the cut by node and cause.
+        self._answered: dict[str, int] = {}
+        self._answers: dict[tuple[str, int], list[Event]] = {}
+        #: Blobs that were announced by an event which has not come back yet.
+        self._in_flight: dict[tuple[str, int, int], list[BlobRef]] = {}
         self._stopping = False
 
     def run(self) -> None:
@@ -84,10 +124,13 @@ class ProcessHost:
             for fold in self._folds:
                 opened.append(fold)
                 fold.node.setup()
+            self._beginning.restore(self._folds)
             self._link.connect(timeout=60.0)
+            self._recover()
             self._heartbeat.start()
             while not self._stopping:
                 self._turn()
+            self._retirement.finish()
         finally:
             for fold in reversed(opened):
                 try:
@@ -97,26 +140,55 @@ class ProcessHost:
             self._heartbeat.stop()
             self._link.close()
 
+    def _recover(self) -> None:
+        """Find out what is to be repeated."""
+        self._recovered = self._retirement.recovered = self._link.head
+        self._heartbeat.end(self._beginning.sequence)
+        if self._incarnation > 1:
+            self._heartbeat.expect(self._recovered, self._beginning.remarks)
+        for remark in self._beginning.remarks:
+            self._log.warning(remark)
+        if self._beginning.cut is not None:
+            self._timers.load(self._folder.root, self._beginning.cut.number)
+        self._answered = {
+            fold.name: self._link.last_identity(fold.name)[0] for fold in self._folds if not fold.node.repeats
+        }
+        if self._answered:
+            self._answers = self._beginning.answers(self._codec, self._answered, self._recovered)
+
+    def _is_recovering(self) -> bool:
+        return self._sequence <= self._recovered
+
     def _turn(self) -> None:
         for record in self._link.poll(_POLL_SECONDS):
             self._handle(record)
             if self._stopping:
                 return
-        self._fire_timers()
-        self._retire()
+        for node, key, index in self._timers.due():
+            name, body = self._codec.encode(TimerFired(node=node, key=key))
+            self._link.emit(node, 0, index, name, body)
+        self._retirement.turn(self._progress())
 
     def _handle(self, record: Record) -> None:
-        for ref in self._sent.pop(record.identity, ()):
-            self._announced.append((record.seq, ref.owner, ref.name))
-        if record.type in self._wanted:
+        self._sequence = record.seq
+        own = record.node in self._stores
+        if own:
+            self._in_flight.pop(record.identity, None)
+            difference = self._repetition.compare(record)
+            if difference:
+                self._log.warning(difference)
+        if record.type in self._wanted or (own and record.type in ANNOUNCING):
             try:
                 event: Event = self._codec.decode(record.type, record.body)
             except CodecError as error:
                 # Somebody else published what only looks like one of ours: nobody can act on it.
                 self._folds[0].log.warning("event refused", node=record.node, seq=record.seq, why=str(error))
             else:
-                self._keep_timers(event, record)
+                if own and record.type in ANNOUNCING:
+                    self._retirement.announced(record.seq, references(event))
+                self._timers.note(event, record.stamp_ns)
                 self._apply(event, record)
+                self._cut(event, record.seq)
         self._heartbeat.end(record.seq)
 
     def _apply(self, event: Event, record: Record) -> None:
@@ -124,8 +196,13 @@ class ProcessHost:
             if type(event) not in fold.accepts:
                 continue
             self._heartbeat.begin(fold.name, record.type)
+            emitted: list[Event] = []
             try:
-                emitted = fold.apply(event, record.seq, record.stamp_ns)
+                if record.seq <= self._answered.get(fold.name, 0):
+                    recorded = self._answers.pop((fold.name, record.seq), [])
+                    fold.repeat(event, record.seq, record.stamp_ns, recorded)
+                else:
+                    emitted = fold.apply(event, record.seq, record.stamp_ns)
             except OptixError:
                 raise
             except Exception as error:
@@ -137,48 +214,54 @@ class ProcessHost:
 
     def _send(self, node: str, cause: int, index: int, event: Event) -> None:
         name, body = self._codec.encode(event)
-        values = [getattr(event, field) for field in event.__struct_fields__]
-        refs = [value for value in values if isinstance(value, BlobRef)]
-        if refs:
-            self._sent[(node, cause, index)] = refs
-        self._link.emit(node, cause, index, name, body)
+        if name in ANNOUNCING:
+            self._in_flight[(node, cause, index)] = references(event)
+        if not self._link.emit(node, cause, index, name, body):
+            self._repetition.said(node, cause, index, body)
 
-    def _keep_timers(self, event: Event, record: Record) -> None:
-        """Timers are in the journal: one that was set there and has not fired there is still to come."""
-        if isinstance(event, TimerSet) and event.node in self._timers_fired:
-            self._timers.append((record.stamp_ns + int(event.seconds * 1e9), event.node, event.key))
-            self._timers.sort()
-        elif isinstance(event, TimerFired) and event.node in self._timers_fired:
-            if (event.node, event.key) in self._firing:
-                self._firing.remove((event.node, event.key))
-                return
-            # Fired in an earlier life of this process.
-            self._timers_fired[event.node] += 1
-            self._timers.remove(next(timer for timer in self._timers if timer[1:] == (event.node, event.key)))
-
-    def _fire_timers(self) -> None:
-        while self._timers and self._timers[0][0] <= time.time_ns():
-            _, node, key = self._timers.pop(0)
-            name, body = self._codec.encode(TimerFired(node=node, key=key))
-            self._firing.append((node, key))
-            self._link.emit(node, 0, self._timers_fired[node], name, body)
-            self._timers_fired[node] += 1
-
-    def _retire(self) -> None:
-        beacon = self._link.beacon
-        if beacon is None or not self._announced:
+    def _cut(self, event: Event, sequence: int) -> None:
+        """Take a cut where one is announced; forget old ones where one is complete."""
+        if self._cuts.note(event, sequence):
+            self._folder.prune(self._cuts.complete[0].number)
+        if not isinstance(event, CutAnnounced):
             return
-        seen = [beacon.nodes[name].progress if name in beacon.nodes else -1 for name in self._others]
-        while self._announced and self._announced[0][0] <= min(seen):
-            _, owner, name = self._announced.popleft()
-            self._stores[owner].retire(name)
+        # What these events announce belongs to the time before the cut, and nobody will make it again.
+        for ref in [ref for refs in self._in_flight.values() for ref in refs]:
+            self._stores[ref.owner].persist(ref)
+        beacon = self._link.beacon
+        near = (
+            None
+            if beacon is None or beacon.head >= sequence
+            else (beacon.head + 1, beacon.journal.segment, beacon.journal.offset)
+        )
+        for fold in self._folds:
+            self._heartbeat.begin(fold.name, CutAnnounced.__name__)
+            taken = take(fold.name, fold.node, event)
+            self._folder.write(taken, sequence, event.window, near)
+            self._timers.save(self._folder.root, event.cut, fold.name)
+            self._send(fold.name, sequence, 0, taken.event)
+
+    def _progress(self) -> int:
+        """The last event that all nodes of the run have handled, as far as it is known."""
+        beacon = self._link.beacon
+        if beacon is None:
+            return -1
+        return min(beacon.nodes[name].progress if name in beacon.nodes else -1 for name in self._others)
 
     def _wait_for_space(self) -> None:
         """The budget is spent: serve the link until some consumer has caught up."""
         if self._stopping:
             raise NodeFailure("ended while waiting for space for a blob")
+        self._serve()
+        for record in self._link.ahead:
+            # Not handled yet, but it may say that a cut is complete.
+            if record.type == CutTaken.__name__:
+                self._cuts.note(self._codec.decode(record.type, record.body), record.seq)
+        self._retirement.press(self._progress())
+
+    def _serve(self) -> None:
+        """Keep the link alive while a handler waits for something."""
         self._link.flush(0.02)
-        self._retire()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True

@@ -12,7 +12,16 @@ from collections.abc import Callable, Iterable, Mapping
 
 from optix_bus.bus.clock import Clock, SystemClock
 from optix_bus.errors import NodeFailure, OptixError
-from optix_bus.messages import Event, RunFinished, RunStarted, StopRequested, TimerFired, TimerSet
+from optix_bus.messages import (
+    CutAnnounced,
+    Event,
+    RunFinished,
+    RunStarted,
+    StopRequested,
+    TimerFired,
+    TimerSet,
+)
+from optix_bus.runtime.cuts import KEEP, CutFolder, take
 from optix_bus.runtime.fold import BlobStore, Envelope, Fold
 from optix_bus.runtime.local_store import LocalStore
 from optix_bus.runtime.names import SUPERVISOR
@@ -33,6 +42,7 @@ class InlineRunner:
         listener: called with every event as it gets its number, before any node sees it.
         clock: for stamps and timers.
         started: the first event, when there is more to say than the seed.
+        cuts: where the nodes' states go when the scheduler announces a cut; without it nobody takes one.
     """
 
     def __init__(
@@ -45,6 +55,7 @@ class InlineRunner:
         listener: Listener | None = None,
         clock: Clock | None = None,
         started: RunStarted | None = None,
+        cuts: CutFolder | None = None,
     ) -> None:
         local = LocalStore()
         make_store = stores if stores is not None else lambda _name: local
@@ -52,6 +63,7 @@ class InlineRunner:
         self._folds = [Fold(name, node, seed=seed, store=self._stores[name]) for name, node in nodes.items()]
         self._listener = listener
         self._clock = clock if clock is not None else SystemClock()
+        self._cuts = cuts
         self._queue: deque[tuple[str, int, int, Event]] = deque()
         self._timers: list[tuple[int, int, str, str]] = []
         self._roots: dict[str, int] = {}
@@ -121,9 +133,18 @@ class InlineRunner:
             if type(event) in fold.accepts:
                 emitted = self._guard(fold, type(event).__name__, fold.apply, event, sequence, self._stamp_ns)
                 self._queue.extend((fold.name, sequence, i, item) for i, item in enumerate(emitted))
+        if isinstance(event, CutAnnounced) and self._cuts is not None:
+            self._take_cut(event, self._cuts)
         self._retire(event)
         if isinstance(event, RunFinished):
             self.finished = event
+
+    def _take_cut(self, announced: CutAnnounced, cuts: CutFolder) -> None:
+        for fold in self._folds:
+            taken = take(fold.name, fold.node, announced)
+            cuts.write(taken, self._sequence, announced.window)
+            self._queue.append((fold.name, self._sequence, 0, taken.event))
+        cuts.prune(announced.cut - KEEP + 1)
 
     def _fire_timers(self) -> None:
         if not self._timers:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
 
 from optix_bus.bus.blobs import MemoryBlobStore
 from optix_bus.bus.codec import Codec
 from optix_bus.bus.record import Record, encode_record
 from optix_bus.errors import JournalError, OptixError
 from optix_bus.messages import VOCABULARY, RunStarted
+from optix_bus.runtime.cuts import CutFolder
 from optix_bus.runtime.fingerprint import fingerprint
 from optix_bus.runtime.fold import Envelope
 from optix_bus.runtime.inline import InlineRunner, Listener
 from optix_bus.runtime.names import SUPERVISOR
+from optix_bus.runtime.numerics import one_thread
 from optix_bus.runtime.planning import make_plan
 from optix_bus.runtime.progress import Progress, View
 from optix_bus.runtime.run_directory import ProcessRecord, RunDirectory, RunRecord, creation_time
@@ -61,7 +61,7 @@ def run_inline(
         view.event(envelope.event, progress)
         view.tick(progress, {})
 
-    with _one_thread():
+    with one_thread():
         try:
             nodes = build_nodes(plan)
             stores = MemoryBlobStore()
@@ -70,6 +70,7 @@ def run_inline(
                 seed=plan.seed,
                 stores=lambda _name: stores,
                 listener=listen,
+                cuts=CutFolder(run.root),
                 started=RunStarted(
                     run_id=run_id,
                     seed=plan.seed,
@@ -120,23 +121,3 @@ class _Journal:
     def close(self) -> None:
         """Close the file in order."""
         self._writer.close()
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Framework threads as in a node process: sums in another order are other numbers."""
-    torch = sys.modules.get("torch")
-    before = torch.get_num_threads() if torch is not None else None
-    if torch is None:
-        with contextlib.suppress(ImportError):
-            import importlib
-
-            torch = importlib.import_module("torch")
-            before = torch.get_num_threads()
-    if torch is not None:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        if torch is not None and before is not None:
-            torch.set_num_threads(before)

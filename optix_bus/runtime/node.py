@@ -208,10 +208,19 @@ class Node:
     def repeats(self) -> bool:
         """Whether the same events give the same outputs again after `load_state`.
 
-        False where something outside the fold cannot be brought back: an environment that cannot be rebuilt, an
-        agent that keeps more than its weights. Such a node is not asked to do again what the journal has.
+        False where something outside the fold cannot be brought back: an environment that cannot be rebuilt,
+        an agent that keeps more than its weights. Such a node is given `repeat` instead of its handlers for
+        what the journal says it has answered.
         """
         return True
+
+    def repeat(self, event: Event, ctx: Context, recorded: Sequence[Event]) -> None:
+        """Take in an event that an earlier life has answered with ``recorded``; what is emitted here is
+        dropped.
+
+        Called only where `repeats` is False.
+        """
+        self.handle(event, ctx)
 
     def state(self) -> NamedArrays:
         """Everything this node would need to go on from here; written at a cut.

@@ -45,6 +45,7 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     has_validation: bool
     has_optimizer: bool
     lookahead: int
+    has_cuts: bool = False
     search_path: list[str]
 
     def of_process(self, process: str) -> list[NodePlan]:

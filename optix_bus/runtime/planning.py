@@ -50,5 +50,6 @@ def make_plan(
         has_validation=any(entry.role == "validation" for entry in entries),
         has_optimizer=any(HyperparametersProposed in entry.node_class().emits for entry in entries),
         lookahead=lookahead,
+        has_cuts=any(getattr(entry.settings, "cut_windows", 0) for entry in entries),
         search_path=[str(topology.path.parent.resolve()), str(Path.cwd())],
     )

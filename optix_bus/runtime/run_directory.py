@@ -6,7 +6,9 @@ RUN/journal/          every event, in order (MCAP)
 RUN/checkpoints/      the best policies
 RUN/logs/NODE.log     what each process said
 RUN/failures/NODE.json why a node died
-RUN/blobs/            arrays, where there is no shared memory
+RUN/cuts/             what every node knew at some event
+RUN/blobs/            arrays that were recorded, or are needed to go on
+RUN/shared/           living arrays, where there is no shared memory
 RUN/report.json       how it ended
 """
 
@@ -78,6 +80,7 @@ class RunDirectory:
         self.logs = root / "logs"
         self.failures = root / "failures"
         self.blobs = root / "blobs"
+        self.overflow = root / "shared"
         self.report = root / "report.json"
 
     @classmethod
@@ -152,8 +155,8 @@ def shared_directory(run: RunDirectory) -> Path:
     """A new folder for blobs in shared memory, or one in the run directory where there is none."""
     if SHARED_MEMORY.is_dir() and os.access(SHARED_MEMORY, os.W_OK):
         return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=SHARED_MEMORY))
-    run.blobs.mkdir(exist_ok=True)
-    return run.blobs
+    run.overflow.mkdir(exist_ok=True)
+    return run.overflow
 
 
 def remove_outside(record: RunRecord) -> None:

@@ -85,3 +85,12 @@ class RunSettings:
     blob_budget_bytes: int = setting(
         1 << 30, "How much shared memory one node may fill before it waits.", minimum=1 << 20, unit="bytes"
     )
+    record: str = setting(
+        "auto",
+        "Which arrays stay beside the journal for a replay: all (blobs), none (events), or as many as "
+        "record_bytes (auto).",
+        choices=("auto", "blobs", "events"),
+    )
+    record_bytes: int = setting(
+        1 << 28, "How many bytes of its arrays each node may leave there.", minimum=0, unit="bytes"
+    )

@@ -1,0 +1,32 @@
+"""How many threads compute: one, everywhere, because sums in another order are other numbers."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+from collections.abc import Iterator
+
+from threadpoolctl import threadpool_limits
+
+
+@contextlib.contextmanager
+def one_thread(*, framework: bool = True) -> Iterator[None]:
+    """Threads of the linear algebra library and of the framework as in a node process.
+
+    ``framework`` is False where no node computes with one: loading it would take longer than what is to be
+    done.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None and framework:
+        with contextlib.suppress(ImportError):
+            torch = importlib.import_module("torch")
+    before = torch.get_num_threads() if torch is not None else None
+    if torch is not None:
+        torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        if torch is not None and before is not None:
+            torch.set_num_threads(before)

@@ -1,0 +1,117 @@
+"""When the blobs of a process may go, and which of them stay beside the journal."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+
+from optix_bus.bus.blobs import FileBlobStore
+from optix_bus.errors import BlobMissing
+from optix_bus.messages import VOCABULARY, Event
+from optix_bus.runtime.cuts import CutBook
+from optix_bus.runtime.node import Log
+from optix_bus.types import BlobRef
+
+
+def _may_hold_blobs(kind: type[Event]) -> bool:
+    return any("BlobRef" in str(hint) for hint in kind.__annotations__.values())
+
+
+#: Event types that announce blobs.
+ANNOUNCING = frozenset(kind.__name__ for kind in VOCABULARY if _may_hold_blobs(kind))
+
+
+def references(event: Event) -> list[BlobRef]:
+    """The blobs that an event announces."""
+    values = (getattr(event, name) for name in event.__struct_fields__)
+    return [value for value in values if isinstance(value, BlobRef)]
+
+
+class Retirement:
+    """Retires the blobs that were announced before the newest cut but one.
+
+    A process that comes back starts from the newest complete cut and reads every blob behind it again. It may
+    have decided which cut that is just before a newer one became complete, hence "but one". In a run without
+    cuts nobody comes back, and a blob goes when all nodes have handled its announcement.
+
+    Args:
+        stores: by owner, those of this process.
+        cuts: kept up to date by the host; None in a run without cuts.
+        record: ``blobs`` keeps every retired blob in the run's archive, ``auto`` as many bytes as
+            ``record_bytes`` for each owner, ``events`` none.
+    """
+
+    def __init__(
+        self,
+        stores: Mapping[str, FileBlobStore],
+        cuts: CutBook | None,
+        *,
+        record: str,
+        record_bytes: int,
+        log: Log,
+    ) -> None:
+        self._stores = stores
+        self._cuts = cuts
+        self._log = log
+        self._announced: deque[tuple[int, BlobRef]] = deque()
+        #: What an earlier life of this process left: in no event that this life has handled.
+        self._left = {owner: store.names for owner, store in stores.items()}
+        #: Where the journal ended when this life began; behind it nothing is done for the second time.
+        self.recovered = 0
+        limits = {"blobs": 1 << 62, "auto": record_bytes, "events": 0}
+        self._room = dict.fromkeys(stores, limits[record])
+
+    def announced(self, sequence: int, refs: Iterable[BlobRef]) -> None:
+        """These blobs of ours are in the journal now."""
+        self._announced.extend((sequence, ref) for ref in refs)
+
+    def turn(self, progress: int) -> None:
+        """Retire what may go; ``progress`` is the last event that all nodes have handled."""
+        if self._cuts is None:
+            self._retire(progress)
+        elif len(self._cuts.complete) > 1:
+            self._retire(self._cuts.complete[-2].sequence)
+
+    def press(self, progress: int) -> None:
+        """Somebody waits for room: one cut must be enough."""
+        if self._cuts is None:
+            self._retire(progress)
+        elif self._cuts.complete:
+            self._retire(self._cuts.complete[-1].sequence)
+
+    def finish(self) -> None:
+        """The process ends in order: what is to be recorded goes into the archive."""
+        for _, ref in self._announced:
+            self._record(ref)
+
+    def _retire(self, boundary: int) -> None:
+        if not self._announced or self._announced[0][0] > boundary:
+            return
+        while self._announced and self._announced[0][0] <= boundary:
+            _, ref = self._announced.popleft()
+            self._record(ref)
+            self._stores[ref.owner].retire(ref.name)
+        if self._left and boundary >= self.recovered:
+            self._retire_left()
+
+    def _retire_left(self) -> None:
+        alive = {ref.name for _, ref in self._announced}
+        for owner, names in self._left.items():
+            for name in names:
+                if name not in alive:
+                    self._stores[owner].retire(name)
+        self._left = {}
+
+    def _record(self, ref: BlobRef) -> None:
+        room = self._room[ref.owner]
+        if room < ref.bytes:
+            return
+        try:
+            self._room[ref.owner] = room - self._stores[ref.owner].archive(ref.name)
+        except BlobMissing:
+            return  # written in an earlier life, and archived or given up there
+        except OSError as error:
+            self._room[ref.owner] = 0
+            self._log.warning(
+                "blobs are not recorded any longer", owner=ref.owner, why=error.strerror or str(error)
+            )
