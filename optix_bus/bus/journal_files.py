@@ -6,10 +6,29 @@ import os
 from bisect import bisect_right
 from pathlib import Path
 
+import msgspec
+
+from optix_bus.bus import mcap_format as mcap
+from optix_bus.bus.ledger import NodeSummary
 from optix_bus.errors import JournalError
 
 STATE = "optix-bus/state"
 HELLO = "optix-bus/hello"
+#: What every segment begins with.
+BEGINNING = mcap.MAGIC + mcap.header("optix-bus 1")
+
+
+class SegmentState(msgspec.Struct):
+    """The first metadata record of every segment: all that was known when it began."""
+
+    first_seq: int
+    stamp_ns: int
+    run: str
+    nodes: dict[str, NodeSummary]
+
+    def record(self) -> bytes:
+        """Its bytes in the journal."""
+        return mcap.metadata(STATE, {"state": msgspec.json.encode(self).decode()})
 
 
 def segment_path(directory: Path, first_seq: int) -> Path:

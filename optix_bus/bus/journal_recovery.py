@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 
 from optix_bus.bus import mcap_format as mcap
-from optix_bus.bus.journal_files import HELLO, STATE
+from optix_bus.bus.journal_files import HELLO, STATE, SegmentState
 from optix_bus.bus.journal_sync import sync_data
-from optix_bus.bus.ledger import Ledger, NodeSummary
+from optix_bus.bus.ledger import Ledger
 from optix_bus.bus.record import decode_record
 from optix_bus.errors import JournalError
 
@@ -19,15 +19,6 @@ from optix_bus.errors import JournalError
 _CHUNK_BYTES = 4 * 1024 * 1024
 #: What a power cut may take (R27), with a margin: damage among events this close to the last is a torn tail.
 _UNSYNCED_NS = 5_000_000_000
-
-
-class SegmentState(msgspec.Struct):
-    """The first metadata record of every segment: all that was known when it began."""
-
-    first_seq: int
-    stamp_ns: int
-    run: str
-    nodes: dict[str, NodeSummary]
 
 
 @dataclass

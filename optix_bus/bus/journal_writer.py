@@ -6,16 +6,16 @@ cut off. The same bytes are written again until they fit.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
 from optix_bus.bus import mcap_format as mcap
-from optix_bus.bus.journal_files import HELLO, STATE, segment_path, segments
-from optix_bus.bus.journal_recovery import Segment, SegmentState, ending_of, read_segment, write_ending
+from optix_bus.bus.journal_closing import ClosingMark, read_mark, remove_mark, write_mark
+from optix_bus.bus.journal_files import BEGINNING, HELLO, STATE, SegmentState, segment_path, segments
+from optix_bus.bus.journal_recovery import Segment, ending_of, read_segment, write_ending
 from optix_bus.bus.journal_sync import Syncer, sync_data
 from optix_bus.bus.ledger import Ledger
 from optix_bus.errors import JournalError
@@ -23,6 +23,8 @@ from optix_bus.errors import JournalError
 
 class JournalWriter:
     """Opens a journal, or goes on where the last hub stopped.
+
+    A new journal begins with event ``first_seq``.
 
     Attributes:
         head: sequence number of the last event in the journal.
@@ -38,6 +40,7 @@ class JournalWriter:
         run: str = "",
         segment_bytes: int = 64 * 1024 * 1024,
         sync_seconds: float = 1.0,
+        first_seq: int = 1,
     ) -> None:
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -48,11 +51,16 @@ class JournalWriter:
         self.run = run
         self.torn_bytes = 0
         found = segments(self.directory)
-        if found:
-            self._resume(found)
-        else:
-            self._segment = Segment(1)
-            self._descriptor = self._begin(self._segment, 0)
+        try:
+            if found:
+                self._resume(found)
+            else:
+                self._segment = Segment(first_seq)
+                remove_mark(self.directory)
+                self._descriptor = self._begin(self._segment, 0)
+        except BaseException:
+            os.close(self._lock)
+            raise
         self._syncer = Syncer(self._descriptor, sync_seconds, self._segment.head)
 
     def _resume(self, found: list[int]) -> None:
@@ -63,22 +71,34 @@ class JournalWriter:
         path = segment_path(self.directory, found[-1])
         self._segment = read_segment(path, found[-1], self._ledger)
         self.torn_bytes = self._segment.torn_bytes
+        self._compare_with_mark()
         if self.run and self._segment.run and self.run != self._segment.run:
             raise JournalError(
                 f"the journal in {self.directory} belongs to run {self._segment.run!r}, this is run "
                 f"{self.run!r}: give each run a directory of its own"
             )
         self.run = self.run or self._segment.run
+        remove_mark(self.directory)
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         os.ftruncate(self._descriptor, self._segment.end)
         os.lseek(self._descriptor, self._segment.end, os.SEEK_SET)
+
+    def _compare_with_mark(self) -> None:
+        mark = None
+        with contextlib.suppress(JournalError):  # a mark that cannot be read says nothing
+            mark = read_mark(self.directory)
+        if mark is not None and self._segment.head < mark.head:
+            raise JournalError(
+                f"the journal in {self.directory} was closed behind event {mark.head}, but ends behind "
+                f"{self._segment.head}: it was cut short; restore it from a copy, or let `optix-bus log "
+                "repair` say what is lost and keep the rest"
+            )
 
     def _begin(self, segment: Segment, stamp_ns: int) -> int:
         """Create a segment with its header and state; it appears under its name only when they are in it."""
         path = segment_path(self.directory, segment.first_seq)
         state = SegmentState(segment.first_seq, stamp_ns, self.run, self._ledger.dump())
-        head = mcap.MAGIC + mcap.header("optix-bus 1")
-        entry = mcap.metadata(STATE, {"state": msgspec.json.encode(state).decode()})
+        head, entry = BEGINNING, state.record()
         beside = path.with_suffix(".beginning")
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -226,13 +246,20 @@ class JournalWriter:
         try:
             if orderly:
                 ending = ending_of(self._segment)
-                if self._write(ending) != len(ending):
+                written = self._write(ending)
+                if written != len(ending):
                     self._cut()
                 self._syncer.now()
+                if written == len(ending):
+                    self._leave_mark(self._segment.end + written)
         finally:
             self._syncer.close()
             os.close(self._descriptor)
             os.close(self._lock)
+
+    def _leave_mark(self, size: int) -> None:
+        with contextlib.suppress(OSError):  # no space: the journal itself is whole
+            write_mark(self.directory, ClosingMark(self._segment.first_seq, self._segment.head, size))
 
 
 def _lock(directory: Path) -> int:

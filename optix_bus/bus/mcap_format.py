@@ -20,6 +20,8 @@ _PREFIX = struct.Struct("<BQ")
 MESSAGE_PREFIX = struct.Struct("<BQHIQQ")
 _MESSAGE_FIELDS = 22
 PREFIX_BYTES = _PREFIX.size
+#: The last key of our metadata records, and the length of its value.
+CHECKSUM, _DIGITS = "crc32", 8
 #: Nothing in a journal is near this size: a larger record is damage.
 MAX_RECORD_BYTES = 16 * 1024 * 1024
 
@@ -95,8 +97,9 @@ def message(number: int, seq: int, stamp_ns: int, data: bytes) -> bytes:
 
 
 def metadata(name: str, pairs: Mapping[str, str]) -> bytes:
-    """Named strings."""
-    return _record(METADATA, _string(name) + _strings(pairs))
+    """Named strings; the last one is the CRC-32 of all content before it, as eight hexadecimal digits."""
+    front = (_string(name) + _strings({**pairs, CHECKSUM: "0" * _DIGITS}))[:-_DIGITS]
+    return _record(METADATA, front + b"%08x" % zlib.crc32(front))
 
 
 def parse_channel(buffer: bytes, raw: Raw) -> tuple[int, str]:
@@ -106,19 +109,35 @@ def parse_channel(buffer: bytes, raw: Raw) -> tuple[int, str]:
 
 
 def parse_metadata(buffer: bytes, raw: Raw) -> tuple[str, dict[str, str]]:
-    """(name, strings) of a metadata record."""
+    """(name, strings) of a metadata record; its checksum is compared, where it has one, and left out.
+
+    Raises:
+        ValueError: the content is no such record, or not what was written.
+    """
     content = buffer[raw.start : raw.end]
+    name, position = _parse_string(content, 0)
+    size = int.from_bytes(content[position : position + 4], "little")
+    position += 4
+    if position + size != len(content):
+        raise ValueError(f"metadata {name!r} says that it has {size} bytes")
     texts: list[str] = []
-    position = 0
     while position < len(content):
-        (length,) = struct.unpack_from("<I", content, position)
-        position += 4
-        if len(texts) == 1 and length == len(content) - position:
-            texts.append("")  # the size of the whole map; not a string
-            continue
-        texts.append(content[position : position + length].decode())
-        position += length
-    return texts[0], dict(zip(texts[2::2], texts[3::2], strict=True))
+        text, position = _parse_string(content, position)
+        texts.append(text)
+    pairs = dict(zip(texts[::2], texts[1::2], strict=True))
+    checksum = pairs.pop(CHECKSUM, None)
+    if checksum is not None and checksum.encode() != b"%08x" % zlib.crc32(content[:-_DIGITS]):
+        raise ValueError(f"the checksum of metadata {name!r} is wrong: a byte has changed")
+    return name, pairs
+
+
+def _parse_string(content: bytes, position: int) -> tuple[str, int]:
+    """(text, where it ends)."""
+    start = position + 4
+    end = start + int.from_bytes(content[position:start], "little")
+    if end > len(content) or start > len(content):
+        raise ValueError(f"a string that ends at byte {end} of {len(content)}")
+    return content[start:end].decode(), end
 
 
 def message_stamp(buffer: bytes, raw: Raw) -> int:

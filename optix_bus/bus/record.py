@@ -40,8 +40,8 @@ class Record(msgspec.Struct, array_like=True, gc=False):
         return (self.node, self.cause, self.index)
 
 
-class _Stored(msgspec.Struct, array_like=True, gc=False):
-    """`Record` as it is decoded: the body stays a view until it is copied out."""
+class Stored(msgspec.Struct, array_like=True, gc=False):
+    """`Record` as it is decoded: the body stays a view until it is copied out; ``crc`` is not compared."""
 
     seq: int
     stamp_ns: int
@@ -54,7 +54,7 @@ class _Stored(msgspec.Struct, array_like=True, gc=False):
     crc: int
 
 
-_decode = msgspec.msgpack.Decoder(_Stored).decode
+decode_stored = msgspec.msgpack.Decoder(Stored).decode
 _encode = msgspec.msgpack.Encoder().encode
 #: The checksum is always written as a 32-bit integer (0xce), whatever its value.
 _CRC_BYTES = 5
@@ -69,7 +69,7 @@ def decode_record(data: bytes | memoryview) -> Record:
     crc = b"\xce" + zlib.crc32(data[:-_CRC_BYTES]).to_bytes(4, "big")
     if data[-_CRC_BYTES:] != crc:
         raise msgspec.DecodeError("the checksum of an event is wrong: a byte has changed")
-    stored = _decode(data)
+    stored = decode_stored(data)
     return Record(
         stored.seq,
         stored.stamp_ns,

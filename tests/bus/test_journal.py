@@ -409,3 +409,69 @@ def test_a_flipped_bit_in_an_event_is_found_and_what_is_before_it_stays_usable(
     assert JournalCursor(folder).read(up_to=5)[-1].seq == 5
     with pytest.raises(JournalError, match=r"damaged behind event 5"):
         opened(folder)
+
+
+def test_a_flipped_bit_in_metadata_is_an_error() -> None:
+    packed = mcap.metadata("m", {"k": "value"})
+    for place in range(mcap.PREFIX_BYTES, len(packed)):
+        for bit in range(8):
+            changed = bytearray(packed)
+            changed[place] ^= 1 << bit
+            (raw,) = mcap.records(bytes(changed))
+            try:
+                name, pairs = mcap.parse_metadata(bytes(changed), raw)
+            except ValueError:
+                continue
+            # The key itself may have changed: then it is another record, and not one that we write.
+            assert mcap.metadata(name, pairs) != bytes(changed)
+
+
+def test_metadata_without_a_checksum_is_read_too() -> None:
+    content = b"\x01\x00\x00\x00m\x0a\x00\x00\x00\x01\x00\x00\x00k\x01\x00\x00\x00v"
+    (raw,) = mcap.records(b"\x0c" + len(content).to_bytes(8, "little") + content)
+    assert mcap.parse_metadata(b"\x0c" + len(content).to_bytes(8, "little") + content, raw) == (
+        "m",
+        {"k": "v"},
+    )
+
+
+def test_a_closed_journal_that_was_cut_short_is_not_gone_on_with(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    append(journal, 5)
+    journal.close()
+    opened(tmp_path).close()
+    path = segment_path(tmp_path, 1)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(JournalError, match=r"was closed behind event 5, but ends behind [0-4]"):
+        opened(tmp_path)
+    path.write_bytes(whole)
+    again = opened(tmp_path)
+    append(again, 1)
+    again.close(orderly=False)
+    os.truncate(path, again.position[1] - 1)
+    opened(tmp_path).close()
+    assert seqs(tmp_path) == [1, 2, 3, 4, 5]
+
+
+def test_a_mark_that_cannot_be_read_or_written_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = opened(tmp_path)
+    append(journal, 2)
+    journal.close()
+    (tmp_path / "closed.json").write_bytes(b"{")
+    again = opened(tmp_path)
+    assert again.head == 2
+    real = os.open
+
+    def refuse(path: str | Path, *arguments: int) -> int:
+        if "closed" in str(path):
+            raise OSError(28, "No space left on device")
+        return real(path, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        again.close()
+    assert not (tmp_path / "closed.json").exists()
+    assert seqs(tmp_path) == [1, 2]
