@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
-from optix_bus.loop.book import OpenWindow, WindowBook
+from optix_bus.loop.book import OpenWindow, Standing, WindowBook
+from optix_bus.loop.cuts import CutPlan
 from optix_bus.loop.machine import Evaluation, Judgement, LoopMachine
-from optix_bus.loop.settings import LoopSettings
+from optix_bus.loop.settings import SchedulerSettings
 from optix_bus.messages import (
     AgentDescribed,
     CollectWindow,
+    CutAnnounced,
     Degraded,
     Dormant,
     EvaluationRequested,
@@ -28,8 +30,11 @@ from optix_bus.messages import (
     WindowJudged,
     WindowScored,
 )
+from optix_bus.messages.plain import as_plain, from_plain
+from optix_bus.nesting import join, split
 from optix_bus.runtime.node import Context, Node, Site, handles
 from optix_bus.stats import t_quantile
+from optix_bus.types import NamedArrays
 
 
 class SchedulerNode(Node):
@@ -48,38 +53,56 @@ class SchedulerNode(Node):
         PolicyPromoted,
         RollbackRequested,
         RunFinished,
+        CutAnnounced,
     )
-    settings = LoopSettings
+    settings = SchedulerSettings
     noted = (AgentDescribed, WindowCollected, ExternallyScored)
     optional = (ExternallyScored, StopRequested)
 
     def __init__(
-        self, machine: LoopMachine, *, validation: bool, optimizer: bool, lookahead: int = 0
+        self,
+        machine: LoopMachine,
+        *,
+        validation: bool,
+        optimizer: bool,
+        lookahead: int = 0,
+        cuts: CutPlan | None = None,
     ) -> None:
         self.machine = machine
         self._validation = validation
         self._optimizer = optimizer
         self._lookahead = lookahead
+        self._cuts = cuts if cuts is not None else CutPlan()
         self._book = WindowBook()
-        self._next = 0
-        self._version = 0  # what the next window acts with: fixed by completed windows, never by arrival
-        self._hyperparams_version = 0
-        self._params: dict[int, dict[str, Any]] = {}
-        self._probes: set[int] = set()
-        self._steps = 0
-        self._evaluations = 0
-        self._last: WindowScored | None = None
-        self._ending = ""
+        self._now = Standing()
 
     @classmethod
-    def build(cls, settings: LoopSettings, site: Site) -> SchedulerNode:
+    def build(cls, settings: SchedulerSettings, site: Site) -> SchedulerNode:
         machine = LoopMachine(settings, validation=site.has_validation)
         return cls(
             machine,
             validation=site.has_validation,
             optimizer=site.has_optimizer,
             lookahead=settings.lookahead,
+            cuts=CutPlan(settings.cut_windows, settings.cut_bytes),
         )
+
+    def state(self) -> NamedArrays:
+        facts = {
+            "machine": self.machine.state_dict(),
+            "book": self._book.state(as_plain),
+            "standing": self._now.state(),
+            "cuts": self._cuts.state(),
+        }
+        return join({}, facts)
+
+    def load_state(self, state: NamedArrays) -> Sequence[str]:
+        _, facts = split(state)
+        self.machine.load_state(facts["machine"])
+        self._book.load_state(facts["book"], lambda plain: from_plain(WindowScored, plain))
+        self._now.load_state(facts["standing"])
+        self._cuts.load_state(facts["cuts"])
+        return ()
 
     def setup(self) -> None:
         t_quantile(0.95, 18.0)  # loads what computes it now, and not between two windows
@@ -90,18 +113,19 @@ class SchedulerNode(Node):
 
     @handles(HyperparametersChanged)
     def on_hyperparameters(self, event: HyperparametersChanged, ctx: Context) -> None:
-        self._params[event.version] = event.params
+        self._now.params[event.version] = event.params
         if event.probing:
-            self._probes.add(event.version)
+            self._now.probes.add(event.version)
         window = self._book.find(event.window)
         if window is None:
-            self._hyperparams_version = event.version
+            self._now.hyperparams_version = event.version
         else:
             window.hyperparams_after = event.version
             self._work(ctx)
 
     @handles(WindowCollected)
     def on_collected(self, event: WindowCollected, ctx: Context) -> None:
+        self._cuts.announced(event.window, event.data.owner, event.data.bytes)
         window = self._book.find(event.window)
         if event.purpose == "train" and window is not None:
             window.steps = event.total_steps
@@ -114,8 +138,9 @@ class SchedulerNode(Node):
 
     @handles(PolicyUpdated)
     def on_policy(self, event: PolicyUpdated, ctx: Context) -> None:
+        self._cuts.announced(event.window, event.policy.owner, event.policy.bytes)
         if event.origin == "initial":
-            self._version = event.version
+            self._now.policy_version = event.version
             self._ask(ctx)
         elif event.origin == "restored":
             self._finish(ctx)
@@ -145,7 +170,7 @@ class SchedulerNode(Node):
 
     def _work(self, ctx: Context) -> None:
         """Carry the oldest window on as far as the facts allow; when it is complete, ask for more."""
-        while (window := self._book.oldest) is not None and not self._ending:
+        while (window := self._book.oldest) is not None and not self._now.ending:
             if window.policy_after is None:
                 return
             if window.evaluate:
@@ -164,9 +189,9 @@ class SchedulerNode(Node):
     def _judge(self, window: OpenWindow, ctx: Context) -> None:
         """First verdict; the best policy changes only after fresh episodes, where there are any."""
         score: WindowScored = window.score
-        self._last = score
-        self._evaluations += 1
-        probing = score.learnt_with in self._probes
+        self._now.evaluations += 1
+        self._now.train_score, self._now.gap = score.train_score, score.generalization_gap
+        probing = score.learnt_with in self._now.probes
         window.judgement = self.machine.judge(
             _evaluation(score, window.steps, probing), external=window.external
         )
@@ -189,14 +214,15 @@ class SchedulerNode(Node):
                 n=scored.n,
                 standard_error=scored.standard_error,
                 metrics=scored.metrics,
-                params=self._params.get(version, {}),
+                params=self._now.params.get(version, {}),
             )
         )
 
     def _announce(self, window: OpenWindow, ctx: Context) -> None:
         """Say the verdict, and what follows from it."""
         window.judged = True
-        judgement: Judgement = window.judgement
+        judgement: Judgement | None = window.judgement
+        assert judgement is not None
         score: WindowScored = window.score
         number, version = window.number, score.policy_version
         if judgement.verdict == "improved":
@@ -236,55 +262,59 @@ class SchedulerNode(Node):
     def _close(self, ctx: Context) -> None:
         window = self._book.close()
         assert window.policy_after is not None
-        self._version = window.policy_after
+        now = self._now
+        now.policy_version = window.policy_after
         if window.hyperparams_after is not None:
-            self._hyperparams_version = window.hyperparams_after
-        self._steps = window.steps
-        self._params = {v: p for v, p in self._params.items() if v >= self._hyperparams_version - 2}
-        self._probes = {v for v in self._probes if v >= self._hyperparams_version - 2}
+            now.hyperparams_version = window.hyperparams_after
+        now.steps = window.steps
+        now.forget_before(now.hyperparams_version - 2)
         reason = self.machine.end(window.number + 1)
         if reason:
             self._end(reason, ctx)
-        else:
-            self._ask(ctx)
+            return
+        cut = self._cuts.close(window.number)
+        if cut:
+            ctx.emit(CutAnnounced(cut=cut, window=window.number))
+        self._ask(ctx)
 
     def _ask(self, ctx: Context) -> None:
         """Ask for windows until as many are under way as the lookahead allows."""
-        while len(self._book.windows) <= self._lookahead and not self._ending:
-            evaluate = self.machine.should_evaluate(self._next)
-            self._book.open(OpenWindow(self._next, self._version, evaluate))
+        now = self._now
+        while len(self._book.windows) <= self._lookahead and not now.ending:
+            evaluate = self.machine.should_evaluate(now.next_window)
+            self._book.open(OpenWindow(now.next_window, now.policy_version, evaluate))
             ctx.emit(
                 CollectWindow(
-                    window=self._next,
-                    policy_version=self._version,
-                    hyperparams_version=self._hyperparams_version,
+                    window=now.next_window,
+                    policy_version=now.policy_version,
+                    hyperparams_version=now.hyperparams_version,
                     evaluate=evaluate,
                 )
             )
-            self._next += 1
+            now.next_window += 1
 
     def _end(self, reason: str, ctx: Context) -> None:
-        if not self._ending:
-            self._ending = reason
-            ctx.emit(RollbackRequested(window=self._next - 1, reason=reason, final=True))
+        if not self._now.ending:
+            self._now.ending = reason
+            ctx.emit(RollbackRequested(window=self._now.next_window - 1, reason=reason, final=True))
 
     def _finish(self, ctx: Context) -> None:
         """The best policy is restored: say how it went."""
-        best = self.machine.best
+        best, now = self.machine.best, self._now
         ctx.emit(
             RunFinished(
-                reason=self._ending,
-                windows=self._next - len(self._book.windows),
-                steps=self._steps,
-                evaluations=self._evaluations,
+                reason=now.ending,
+                windows=now.next_window - len(self._book.windows),
+                steps=now.steps,
+                evaluations=now.evaluations,
                 best_score=self.machine.best_score,
                 best_standard_error=best.standard_error if best is not None else math.nan,
                 best_policy_version=self.machine.best_version,
                 best_window=best.window if best is not None else -1,
-                train_score=self._last.train_score if self._last is not None else math.nan,
-                generalization_gap=self._last.generalization_gap if self._last is not None else math.nan,
+                train_score=now.train_score,
+                generalization_gap=now.gap,
                 state=self.machine.state.value,
-                decided_by_loop=self._ending == "converged",
+                decided_by_loop=now.ending == "converged",
                 report=tuple(self.machine.report_lines()),
             )
         )

@@ -22,12 +22,15 @@ from optix_bus.optimizers.settings import TuningSettings
 from optix_bus.runtime.controller import LoopController
 from optix_bus.types import LoopState, PolicySnapshot
 
-#: Keyword arguments of other implementations that have no place here, and what to do instead.
+#: Keyword arguments of others, or of topologies, that have no place here, and what to do instead.
 _ELSEWHERE = {
     "convergence_patience": "set dormant_threshold, and convergence_margin for the change that matters",
     "cv_threshold": "the equivalence test takes the noise from the scores themselves; set convergence_margin",
     "gap_threshold": "convergence is decided on validation scores alone; the metrics hold generalization_gap",
     "trend_window": "set convergence_window",
+    "lookahead": "one agent object cannot act and learn at the same time; a topology can (optix-bus up)",
+    "cut_windows": "cuts are written into a run directory; a topology has one (optix-bus up)",
+    "cut_bytes": "cuts are written into a run directory; a topology has one (optix-bus up)",
 }
 
 

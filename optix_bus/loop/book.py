@@ -1,9 +1,13 @@
-"""The windows under way: what is known of each, and when it is complete."""
+"""The windows under way: what is known of each, and when it is complete; and what the complete ones fixed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from optix_bus.loop.machine import Judgement
 
 
 @dataclass
@@ -22,7 +26,7 @@ class OpenWindow:
     hyperparams_after: int | None = None
     score: Any = None
     external: float | None = None
-    judgement: Any = None
+    judgement: Judgement | None = None
     confirming: bool = False
     judged: bool = False
     rolling_back: bool = False
@@ -51,3 +55,72 @@ class WindowBook:
     def close(self) -> OpenWindow:
         """The oldest is complete."""
         return self.windows.pop(0)
+
+    def state(self, plain: Callable[[Any], Any]) -> list[dict[str, Any]]:
+        """Plain values from which `load_state` goes on; ``plain`` says what a score is in them."""
+        return [
+            {
+                **vars(window),
+                "score": None if window.score is None else plain(window.score),
+                "judgement": None if window.judgement is None else asdict(window.judgement),
+            }
+            for window in self.windows
+        ]
+
+    def load_state(self, state: list[dict[str, Any]], score: Callable[[Any], Any]) -> None:
+        """Go on from a `state`; ``score`` makes the score of what ``plain`` made of it."""
+        self.windows = [
+            OpenWindow(
+                **{
+                    **window,
+                    "score": None if window["score"] is None else score(window["score"]),
+                    "judgement": None if window["judgement"] is None else Judgement(**window["judgement"]),
+                }
+            )
+            for window in state
+        ]
+
+
+@dataclass
+class Standing:
+    """Where the run stands: fixed by complete windows, never by what happens to have arrived.
+
+    Attributes:
+        next_window: number of the window that will be asked for next.
+        policy_version: what it acts with.
+        hyperparams_version: what it is acted and learnt with.
+        params: hyperparameters that may still be asked about, by version.
+        probes: versions that are probes of a tuner.
+        steps: environment steps of training so far.
+        evaluations: windows judged so far.
+        train_score: of the last judged window.
+        gap: training minus validation score of the last judged window.
+        ending: why the run is over; empty while it is not.
+    """
+
+    next_window: int = 0
+    policy_version: int = 0
+    hyperparams_version: int = 0
+    params: dict[int, dict[str, Any]] = field(default_factory=dict)
+    probes: set[int] = field(default_factory=set)
+    steps: int = 0
+    evaluations: int = 0
+    train_score: float = math.nan
+    gap: float = math.nan
+    ending: str = ""
+
+    def forget_before(self, version: int) -> None:
+        """Nobody will ask about hyperparameters before this version any more."""
+        self.params = {v: params for v, params in self.params.items() if v >= version}
+        self.probes = {v for v in self.probes if v >= version}
+
+    def state(self) -> dict[str, Any]:
+        """Plain values from which `load_state` goes on."""
+        return {**asdict(self), "probes": sorted(self.probes)}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`; keys may have become texts."""
+        for name, value in state.items():
+            setattr(self, name, value)
+        self.params = {int(version): params for version, params in state["params"].items()}
+        self.probes = set(state["probes"])

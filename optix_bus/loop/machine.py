@@ -95,8 +95,9 @@ class LoopMachine:
         self._leader = Leader()
         self._validation = validation
         self._is_on_policy = True
-        self._min_windows = settings.min_episodes_before_dormant or 0
+        self._agents_min_windows = 0
         self._next_evaluation = 0
+        self._judged_at = -1
         self._degraded = 0
         self._margin_used = 0.0
         self._blocked: tuple[str, ...] = ()
@@ -105,8 +106,7 @@ class LoopMachine:
     def describe_agent(self, is_on_policy: bool, min_episodes_before_dormant: int = 0) -> None:
         """What the agent's kind asks for; the user's own settings win."""
         self._is_on_policy = is_on_policy
-        if self.settings.min_episodes_before_dormant is None:
-            self._min_windows = min_episodes_before_dormant
+        self._agents_min_windows = min_episodes_before_dormant
         if self.settings.dormant_threshold is None and not is_on_policy:
             self.scheduler.dormant_threshold = _OFF_POLICY_DORMANT_THRESHOLD
 
@@ -148,6 +148,7 @@ class LoopMachine:
             self._record(evaluation)
         candidate = self._consider(evaluation, external)
         verdict = self._decide(evaluation) if scored else "unscored"
+        self._judged_at = evaluation.window
         self._next_evaluation = evaluation.window + self.scheduler.current_interval
         reason = self._reason(verdict, evaluation)
         rollback = (
@@ -225,32 +226,35 @@ class LoopMachine:
         return self.convergence_report().lines()
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain, JSON-able values from which `load_state` goes on."""
+        """Plain, JSON-able values from which `load_state` goes on. No setting is among them."""
         return {
             "scheduler": self.scheduler.state(),
             "watch": self.watch.state(),
             "leader": _finite(self._leader.state()),
             "is_on_policy": self._is_on_policy,
-            "min_windows": self._min_windows,
-            "dormant_threshold": self.scheduler.dormant_threshold,
+            "agents_min_windows": self._agents_min_windows,
             "next_evaluation": self._next_evaluation,
+            "judged_at": self._judged_at,
             "degraded": self._degraded,
             "blocked": list(self._blocked),
             "looked_at": self._looked_at,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict`, with the same settings."""
+        """Go on from a `state_dict`. The settings of this machine hold, also where they are others."""
         self.scheduler.load_state(state["scheduler"])
         self.watch.load_state(state["watch"])
         leader = state["leader"]
         if leader is not None:
             leader = {k: math.nan if v is None else v for k, v in leader.items()}
         self._leader.load_state(leader)
-        self._is_on_policy = bool(state["is_on_policy"])
-        self._min_windows = int(state["min_windows"])
-        self.scheduler.dormant_threshold = int(state["dormant_threshold"])
+        self.describe_agent(bool(state["is_on_policy"]), int(state["agents_min_windows"]))
+        self._judged_at = int(state["judged_at"])
         self._next_evaluation = int(state["next_evaluation"])
+        if self._judged_at >= 0:
+            # A no-op under the same settings; a shorter interval must not wait for the longer one to pass.
+            by_interval = self._judged_at + self.scheduler.current_interval
+            self._next_evaluation = min(self._next_evaluation, by_interval)
         self._degraded = int(state["degraded"])
         self._blocked = tuple(state["blocked"])
         self._looked_at = int(state["looked_at"])
@@ -319,13 +323,15 @@ class LoopMachine:
         """What forbids DORMANT whatever the test says: every slope test is fooled by a delayed start."""
         found = []
         windows = evaluation.window + 1
+        own = self.settings.min_episodes_before_dormant
+        least = self._agents_min_windows if own is None else own
         if evaluation.steps_total < self.settings.min_steps_before_dormant:
             found.append(
                 f"{evaluation.steps_total} steps of "
                 f"min_steps_before_dormant={self.settings.min_steps_before_dormant}"
             )
-        if windows < self._min_windows:
-            found.append(f"{windows} windows of min_episodes_before_dormant={self._min_windows}")
+        if windows < least:
+            found.append(f"{windows} windows of min_episodes_before_dormant={least}")
         if not self.watch.has_risen():
             floor = self.settings.score_floor
             found.append(

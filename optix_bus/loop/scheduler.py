@@ -83,7 +83,7 @@ class BackoffScheduler:
         self._scores: list[float] = []
         self._levels: list[float] = []  # smoothed scores since the last improvement
         self._best: float | None = None
-        self._interval = float(base_interval)
+        self._growth = 1.0  # of the interval over the base
         self._state = LoopState.ACTIVE
         self._non_improvements = 0
         self._total = 0
@@ -124,7 +124,8 @@ class BackoffScheduler:
     @property
     def current_interval(self) -> int:
         """Windows from this evaluation to the next."""
-        return int(self._interval)
+        grown = min(self.base_interval * self._growth, float(self.max_interval_episodes))
+        return int(max(grown, float(self.base_interval)))
 
     @property
     def current_state(self) -> LoopState:
@@ -216,8 +217,7 @@ class BackoffScheduler:
         self._non_improvements += 1
         if self._non_improvements > _PATIENCE * self.watch.window and not self.watch.passing:
             # Not earlier: a test that waits for evaluations, or for its last looks, must not be starved.
-            self._interval = min(self._interval * self.backoff_factor, float(self.max_interval_episodes))
-            self._interval = max(self._interval, float(self.base_interval))
+            self._growth = min(self._growth * self.backoff_factor, float(self.max_interval_episodes))
         if self._state is LoopState.ACTIVE and self._non_improvements >= self.plateau_threshold:
             self._state = LoopState.COOLING
         if (
@@ -244,12 +244,12 @@ class BackoffScheduler:
             self._state = LoopState.WATCHDOG
 
     def state(self) -> dict[str, Any]:
-        """Plain values from which `load_state` goes on; a shared watch has its own."""
+        """Plain values from which `load_state` goes on, no setting among them; a shared watch has its own."""
         return {
             "scores": list(self._scores),
             "levels": list(self._levels),
             "best": self._best,
-            "interval": self._interval,
+            "growth": self._growth,
             "state": self._state.value,
             "non_improvements": self._non_improvements,
             "total": self._total,
@@ -258,11 +258,11 @@ class BackoffScheduler:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from a `state`."""
+        """Go on from a `state`, by the settings of this scheduler."""
         self._scores = [float(value) for value in state["scores"]]
         self._levels = [float(value) for value in state["levels"]]
         self._best = state["best"]
-        self._interval = float(state["interval"])
+        self._growth = float(state["growth"])
         self._state = LoopState(state["state"])
         self._non_improvements = int(state["non_improvements"])
         self._total = int(state["total"])
@@ -272,7 +272,7 @@ class BackoffScheduler:
 
     def _rouse(self) -> None:
         self._state = LoopState.ACTIVE
-        self._interval = float(self.base_interval)
+        self._growth = 1.0
         self._non_improvements = 0
 
     def _trend(self, sign: float) -> bool:

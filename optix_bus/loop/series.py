@@ -72,8 +72,8 @@ class EvaluationSeries:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from a `state`."""
-        self._rows = np.array(state["rows"], np.float64).reshape(-1, 3)
+        """Go on from a `state`; what is more than ``keep`` goes."""
+        self._rows = np.array(state["rows"], np.float64).reshape(-1, 3)[-self._keep :]
         self.start = np.array(state["start"], np.float64).reshape(-1, 2)
         self.highest = -math.inf if state["highest"] is None else float(state["highest"])
 

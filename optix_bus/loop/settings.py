@@ -118,9 +118,30 @@ class LoopSettings:
         "Go on after convergence in the state WATCHDOG, with windows still collected and learnt from; "
         "an improvement or a degradation leads back to ACTIVE.",
     )
-    lookahead: int = setting(
-        0, "Windows collected ahead of learning: 0 is lock step, 1 overlaps the two.", minimum=0, maximum=1
-    )
 
     def __post_init__(self) -> None:
         check(self)
+
+
+@dataclass(frozen=True)
+class SchedulerSettings(LoopSettings):
+    """What the scheduler of a topology knows beyond the loop: how many windows are under way, and cuts.
+
+    A cut is a point from which the run can go on: every node writes its state to disk.
+    """
+
+    lookahead: int = setting(
+        0, "Windows collected ahead of learning: 0 is lock step, 1 overlaps the two.", minimum=0, maximum=1
+    )
+    cut_windows: int = setting(
+        10,
+        "Windows from one cut to the next; 0: the run cannot be taken up again.",
+        minimum=0,
+        unit="windows",
+    )
+    cut_bytes: int = setting(
+        256 * 1024 * 1024,
+        "A cut comes earlier when the windows and policies of one node since the last one exceed this.",
+        minimum=1,
+        unit="bytes",
+    )

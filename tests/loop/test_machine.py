@@ -323,9 +323,8 @@ def test_an_evaluation_without_evidence_changes_nothing_but_the_clock():
     assert judgement.verdict == "unscored"
     assert judgement.convergence == {}
     after = mind.state_dict()
-    assert after.pop("next_evaluation") == 21
-    before.pop("next_evaluation")
-    assert after == before
+    assert (after.pop("judged_at"), after.pop("next_evaluation")) == (20, 21)
+    assert after == {key: before[key] for key in after}
 
 
 def test_verdicts_tell_the_transitions():
@@ -440,6 +439,50 @@ def test_a_machine_that_was_written_as_json_and_read_back_gives_the_same_verdict
     assert [second.judge(e) for e in found[cut:]] == expected[cut:]
     assert second.state_dict() == whole.state_dict()
     assert second.report_lines() == whole.report_lines()
+
+
+def restored(mind: LoopMachine, **settings) -> LoopMachine:
+    """The mind of a machine in one with other settings, after a journey as JSON."""
+    other = machine(**settings)
+    other.load_state(json.loads(json.dumps(mind.state_dict(), allow_nan=False)))
+    return other
+
+
+def test_settings_hold_and_are_never_taken_from_a_state():
+    first = machine(
+        min_episodes_before_dormant=7, dormant_threshold=9, plateau_threshold=2, convergence_window=30
+    )
+    first.describe_agent(is_on_policy=False, min_episodes_before_dormant=40)
+    feed(first, RISE)
+    own = restored(first, min_episodes_before_dormant=3, dormant_threshold=4, plateau_threshold=50)
+    assert own.scheduler.dormant_threshold == 4
+    assert "of min_episodes_before_dormant=3" in str(own._guards(evaluation(0, 1.0)))
+    assert [j.verdict for j in feed(own, [RISE[-1]] * 20, start=len(RISE))].count("plateaued") == 0
+    agents = restored(first)
+    assert agents.scheduler.dormant_threshold == 15
+    assert "of min_episodes_before_dormant=40" in str(agents._guards(evaluation(0, 1.0)))
+
+
+def test_the_interval_of_a_state_is_one_of_the_settings_in_force():
+    first = machine(backoff_factor=3.0, convergence_window=5, dormant_threshold=1000)
+    feed(first, [float(i) for i in range(10)] + [9.0] * 15)
+    assert first.scheduler.current_interval == 100
+    last = first.state_dict()["judged_at"]
+    assert restored(first).should_evaluate(last + 100)
+    shorter = restored(first, max_interval_episodes=7)
+    assert shorter.scheduler.current_interval == 7
+    assert [n for n in range(last + 1, last + 15) if shorter.should_evaluate(n)] == [last + 7, last + 14]
+    longer = restored(machine(), base_interval=5)
+    assert longer.scheduler.current_interval == 5
+    assert [n for n in range(11) if longer.should_evaluate(n)] == [0, 5, 10]
+
+
+def test_a_state_with_more_evaluations_than_the_settings_keep_is_shortened():
+    first = machine()
+    feed(first, [float(i % 7) for i in range(160)])
+    second = restored(first, max_convergence_window=20)
+    assert len(second.watch._series) == 20
+    assert second.judge(evaluation(160, 3.0)).verdict in ("not_improved", "plateaued")
 
 
 def test_a_run_that_was_cut_short_says_what_it_could_not_exclude():
