@@ -75,7 +75,7 @@ def to_values(state: NamedArrays) -> dict[str, Any]:
 
 
 def _take(value: Any, path: tuple[str, ...], arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
-    """The value without its arrays: each leaves None in its place and goes to its path, as in JSON pointers."""
+    """The value with None in the place of each array, which goes to its path (as in JSON pointers)."""
     if isinstance(value, np.ndarray):
         arrays["/".join(step.replace("~", "~0").replace("/", "~1") for step in path)] = value
         return None
