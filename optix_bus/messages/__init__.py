@@ -2,8 +2,8 @@
 
 Commands are imperative (`CollectWindow`), facts are past tense (`WindowCollected`). Bodies hold no
 process facts (pids, paths of a machine, stamps) and no sequence numbers, so that the same seed gives the
-same bodies in every run; `RunStarted`, `NodeReady` and `NodeLost`, which speak of processes, are the
-exception. Arrays never travel in events: a `BlobRef` says where they are.
+same bodies in every run; `RunStarted`, `RunResumed`, `NodeReady` and `NodeLost`, which speak of processes,
+are the exception. Arrays never travel in events: a `BlobRef` says where they are.
 
 A field may be added with a default; nothing is ever renamed or removed within one protocol version.
 """
@@ -35,6 +35,7 @@ from optix_bus.messages.run import (
     NodeLost,
     NodeReady,
     RunFinished,
+    RunResumed,
     RunStarted,
     StopRequested,
     TimerFired,
@@ -44,6 +45,7 @@ from optix_bus.messages.snapshots import RollbackRequested, RolledBack, Snapshot
 
 VOCABULARY: tuple[type[Event], ...] = (
     RunStarted,
+    RunResumed,
     NodeReady,
     NodeLost,
     StopRequested,
@@ -96,6 +98,7 @@ __all__ = [
     "RollbackRequested",
     "RolledBack",
     "RunFinished",
+    "RunResumed",
     "RunStarted",
     "SnapshotSaved",
     "StopRequested",

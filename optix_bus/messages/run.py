@@ -18,6 +18,19 @@ class RunStarted(Event, frozen=True, kw_only=True):
     fingerprint: dict[str, str] = {}
 
 
+class RunResumed(Event, frozen=True, kw_only=True):
+    """A run goes on whose processes were all gone. From the supervisor; a process fact.
+
+    ``cut`` is where the nodes began (0: at the first event), ``window`` the last window before it.
+    ``remarks`` say what could not be used or taken up again.
+    """
+
+    cut: int
+    window: int
+    remarks: tuple[str, ...] = ()
+    fingerprint: dict[str, str] = {}
+
+
 class NodeReady(Event, frozen=True, kw_only=True):
     """A node has set itself up, has handled what the journal held, and listens. From the supervisor; a
     process
@@ -81,7 +94,8 @@ class CutAnnounced(Event, frozen=True, kw_only=True):
 class CutTaken(Event, frozen=True, kw_only=True):
     """A node's state as of a cut is on disk. From that node.
 
-    ``file`` is relative to the run directory; ``checksum`` is xxh3-128 of its bytes.
+    ``file`` is relative to the run directory; ``checksum`` is xxh3-128 of its bytes. ``repeats`` is False
+    where the node cannot do again what it did since: who resumes then goes back to the cut.
     """
 
     cut: int
@@ -89,6 +103,7 @@ class CutTaken(Event, frozen=True, kw_only=True):
     file: str
     bytes: int
     checksum: str
+    repeats: bool = True
 
 
 class TimerSet(Event, frozen=True, kw_only=True):

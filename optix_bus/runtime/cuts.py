@@ -82,6 +82,7 @@ def take(name: str, node: Node, announced: CutAnnounced) -> Taken:
         file=f"{FOLDER}/{announced.cut:06d}/{name}.safetensors",
         bytes=blob_format.size(pieces),
         checksum=blob_format.checksum(pieces),
+        repeats=node.repeats,
     )
     return Taken(event, pieces)
 

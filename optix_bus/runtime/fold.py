@@ -55,11 +55,22 @@ class Envelope:
 class Fold:
     """A node with its context. `apply` is the whole life of a handler: event in, events out."""
 
-    def __init__(self, name: str, node: Node, *, seed: int, store: BlobStore, log: Log | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        node: Node,
+        *,
+        seed: int,
+        store: BlobStore,
+        log: Log | None = None,
+        branch: int = 0,
+    ) -> None:
         self.name = name
         self.node = node
         self.accepts = frozenset(node.accepts())
         self._seed = seed
+        #: Which of several futures of a fork this is; 0 is the recorded one.
+        self.branch = branch
         self._store = store
         self.log: Log = log if log is not None else NodeLog(name)
         self._emitted: list[Event] = []
@@ -108,7 +119,8 @@ class Fold:
 
     def rng(self, *key: int | str) -> Any:
         """The generator of (seed, this node, key)."""
-        return stream(self._seed, self.name, *key)
+        branch = ("branch", self.branch) if self.branch else ()
+        return stream(self._seed, self.name, *branch, *key)
 
     def timer(self, key: str, seconds: float) -> None:
         """Queue `TimerSet`; the runner answers with `TimerFired`."""

@@ -47,12 +47,15 @@ class ProcessHost:
         self._incarnation = incarnation
         root = Path(plan.run_directory)
         run = RunDirectory(root)
-        nodes = build_nodes(plan, process)
+        self._plan = plan
+        self._process = process
+        own = [node.name for node in plan.of_process(process)]
         log = NodeLog(process, plain=True)
         endpoints = HubEndpoints.in_directory(plan.sockets)
-        self._heartbeat = Heartbeat(endpoints, process, list(nodes), incarnation)
+        self._heartbeat = Heartbeat(endpoints, process, own, incarnation)
         self._others = [node.name for node in plan.nodes]
-        self._beginning = Beginning(root, run.journal, self._others, list(nodes))
+        self._beginning = Beginning(root, run.journal, self._others, own)
+        nodes = build_nodes(plan.as_of(self._beginning.sequence), process)
         self._folder = CutFolder(root)
         self._cuts = CutBook(self._others)
         for cut in self._beginning.known():
@@ -89,11 +92,12 @@ class ProcessHost:
                 seed=plan.seed,
                 store=PatientStore(stores[name], self._is_recovering, self._serve, seconds),
                 log=NodeLog(name, plain=True),
+                branch=plan.as_of(self._beginning.sequence).branch,
             )
             for name, node in nodes.items()
         ]
-        own = {kind.__name__ for kind in (TimerSet, TimerFired, CutAnnounced, CutTaken)}
-        self._wanted = {kind.__name__ for fold in self._folds for kind in fold.accepts} | own
+        always = {kind.__name__ for kind in (TimerSet, TimerFired, CutAnnounced, CutTaken)}
+        self._wanted = {kind.__name__ for fold in self._folds for kind in fold.accepts} | always
         urgent = {
             kind.__name__ for node in nodes.values() for kind in node.accepts() if kind not in node.noted
         }
@@ -125,6 +129,7 @@ class ProcessHost:
                 opened.append(fold)
                 fold.node.setup()
             self._beginning.restore(self._folds)
+            self._take_branch(self._beginning.sequence)
             self._link.connect(timeout=60.0)
             self._recover()
             self._heartbeat.start()
@@ -190,6 +195,29 @@ class ProcessHost:
                 self._apply(event, record)
                 self._cut(event, record.seq)
         self._heartbeat.end(record.seq)
+        if self._plan.past is not None and record.seq == self._plan.past.sequence:
+            self._enter_future(record.seq)
+
+    def _enter_future(self, sequence: int) -> None:
+        """The past of a forked run ends here: the same states under other settings."""
+        nodes = build_nodes(self._plan, self._process)
+        for fold in self._folds:
+            state, before, node = fold.node.state(), fold.node, nodes[fold.name]
+            node.setup()
+            for remark in node.load_state(state):
+                self._log.warning(f"{fold.name}: {remark}")
+            fold.node = node
+            before.teardown()
+        self._take_branch(sequence)
+
+    def _take_branch(self, sequence: int) -> None:
+        """Where the past of a forked run ends, and only there, chance takes another way."""
+        past = self._plan.past
+        if past is None or past.sequence != sequence or not self._plan.branch:
+            return
+        for fold in self._folds:
+            fold.branch = self._plan.branch
+            fold.node.branch(self._plan.branch)
 
     def _apply(self, event: Event, record: Record) -> None:
         for fold in self._folds:

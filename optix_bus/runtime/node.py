@@ -222,6 +222,12 @@ class Node:
         """
         self.handle(event, ctx)
 
+    def branch(self, number: int) -> None:
+        """Take another future than the recorded one: same past, other chance. Called after `load_state`.
+
+        ``ctx.rng`` gives other streams by itself; this is for counters that choose episodes.
+        """
+
     def state(self) -> NamedArrays:
         """Everything this node would need to go on from here; written at a cut.
 

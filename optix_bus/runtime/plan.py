@@ -27,8 +27,20 @@ class NodePlan(msgspec.Struct, frozen=True, kw_only=True):
     process: str
 
 
+class Past(msgspec.Struct, frozen=True, kw_only=True):
+    """What held up to an event of a forked run: the nodes handle it under ``plan``, a file beside this
+    one."""
+
+    sequence: int
+    plan: str
+
+
 class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """A run. ``sockets`` and ``shared_memory`` are folders; both empty for the inline runner."""
+    """A run. ``sockets`` and ``shared_memory`` are folders; both empty for the inline runner.
+
+    ``branch`` is which of several futures of a fork it is (0: the recorded one), ``past`` what held before
+    it.
+    """
 
     run_id: str
     name: str
@@ -46,6 +58,8 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     has_optimizer: bool
     lookahead: int
     has_cuts: bool = False
+    branch: int = 0
+    past: Past | None = None
     search_path: list[str]
 
     def of_process(self, process: str) -> list[NodePlan]:
@@ -68,6 +82,20 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     def write(self, path: Path) -> None:
         """Write as JSON."""
         path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1))
+
+    def as_of(self, sequence: int) -> RunPlan:
+        """The plan under which events behind this one are handled."""
+        if self.past is None or sequence >= self.past.sequence:
+            return self
+        before = RunPlan.read(Path(self.run_directory) / self.past.plan)
+        return msgspec.structs.replace(
+            before,
+            run_id=self.run_id,
+            run_directory=self.run_directory,
+            sockets=self.sockets,
+            shared_memory=self.shared_memory,
+            run=self.run,
+        )
 
     @classmethod
     def read(cls, path: Path) -> RunPlan:
