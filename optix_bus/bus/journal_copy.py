@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from optix_bus.bus.journal_files import segment_path, segments
 from optix_bus.bus.journal_reader import read_journal
 from optix_bus.bus.journal_recovery import read_segment
 from optix_bus.bus.journal_writer import JournalWriter
-from optix_bus.bus.ledger import Ledger
+from optix_bus.bus.ledger import Ledger, NodeState
 from optix_bus.bus.record import Record, encode_record
 from optix_bus.errors import JournalError
 
@@ -22,21 +22,22 @@ def copy_past(
     run: str,
     up_to: int,
     *,
-    also: Callable[[Record], bool] | None = None,
+    then: Sequence[tuple[str, str, bytes]] = (),
     kept: Callable[[Record], None] | None = None,
     dropped: Callable[[Record], None] | None = None,
 ) -> int:
     """Write events 1 to ``up_to`` of a journal into a new one; returns its last sequence number.
 
     An event that was caused by one of these but lies behind ``up_to`` belongs to the same past: whoever
-    emitted it will not do so again. Those that `also` accepts follow, renumbered and with their own stamps.
+    emitted it will not do so again. Those follow, renumbered and with their
+    own stamps.
 
     Args:
         source: an existing journal.
         target: an empty folder, or none yet.
         run: name of the run that goes on with the copy.
         up_to: the last event that is copied as it is.
-        also: which of the later answers to these events to keep; by default all.
+        then: (node, type, body) of roots to put behind them.
         kept: called with every record of the copy, as it is there.
         dropped: called with every record that is left out.
 
@@ -48,12 +49,11 @@ def copy_past(
     copied = _Copy(writer, ledger)
     try:
         for record in read_journal(source):
-            past = record.seq <= up_to
-            if not past and not (0 < record.cause <= up_to and (also is None or also(record))):
-                if dropped is not None:
-                    dropped(record)
-                continue
-            if not past:
+            if record.seq > up_to:
+                if not 0 < record.cause <= up_to:
+                    if dropped is not None:
+                        dropped(record)
+                    continue
                 record = _renumbered(record, copied.head + 1)
             copied.add(record)
             if kept is not None:
@@ -61,6 +61,12 @@ def copy_past(
         copied.write()
         if copied.head < up_to:
             raise JournalError(f"the journal in {source} ends at event {copied.head}, {up_to} was asked for")
+        for node, event_type, body in then:
+            state = ledger.nodes.get(node, NodeState())
+            seq, stamp = copied.head + 1, writer.stamp_ns + 1
+            incarnation = max(state.incarnation, 1)
+            copied.add(Record(seq, stamp, node, incarnation, 0, state.root + 1, event_type, body))
+            copied.write()
         return copied.head
     finally:
         writer.close()

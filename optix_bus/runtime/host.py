@@ -48,6 +48,7 @@ class ProcessHost:
         root = Path(plan.run_directory)
         run = RunDirectory(root)
         self._plan = plan
+        self._boundaries = plan.boundaries
         self._process = process
         own = [node.name for node in plan.of_process(process)]
         log = NodeLog(process, plain=True)
@@ -195,12 +196,12 @@ class ProcessHost:
                 self._apply(event, record)
                 self._cut(event, record.seq)
         self._heartbeat.end(record.seq)
-        if self._plan.past is not None and record.seq == self._plan.past.sequence:
+        if record.seq in self._boundaries:
             self._enter_future(record.seq)
 
     def _enter_future(self, sequence: int) -> None:
         """The past of a forked run ends here: the same states under other settings."""
-        nodes = build_nodes(self._plan, self._process)
+        nodes = build_nodes(self._plan.as_of(sequence), self._process)
         for fold in self._folds:
             state, before, node = fold.node.state(), fold.node, nodes[fold.name]
             node.setup()
@@ -212,12 +213,11 @@ class ProcessHost:
 
     def _take_branch(self, sequence: int) -> None:
         """Where the past of a forked run ends, and only there, chance takes another way."""
-        past = self._plan.past
-        if past is None or past.sequence != sequence or not self._plan.branch:
-            return
-        for fold in self._folds:
-            fold.branch = self._plan.branch
-            fold.node.branch(self._plan.branch)
+        branch = self._plan.as_of(sequence).branch
+        if sequence in self._boundaries and branch:
+            for fold in self._folds:
+                fold.branch = branch
+                fold.node.branch(branch)
 
     def _apply(self, event: Event, record: Record) -> None:
         for fold in self._folds:

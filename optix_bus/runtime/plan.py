@@ -87,9 +87,18 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
         """The plan under which events behind this one are handled."""
         if self.past is None or sequence >= self.past.sequence:
             return self
-        before = RunPlan.read(Path(self.run_directory) / self.past.plan)
+        return self._before(self.past).as_of(sequence)
+
+    @property
+    def boundaries(self) -> frozenset[int]:
+        """Events behind which another plan holds."""
+        if self.past is None:
+            return frozenset()
+        return self._before(self.past).boundaries | {self.past.sequence}
+
+    def _before(self, past: Past) -> RunPlan:
         return msgspec.structs.replace(
-            before,
+            RunPlan.read(Path(self.run_directory) / past.plan),
             run_id=self.run_id,
             run_directory=self.run_directory,
             sockets=self.sockets,

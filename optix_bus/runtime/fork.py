@@ -1,0 +1,223 @@
+"""Another future for a recorded run: the same past, other settings or other chance.
+
+The fork is a run of its own. Its journal begins with the events of the original up to the fork point, its
+nodes begin at the newest cut before it and handle what lies between under the old settings; then they go on
+under the new ones (`RunPlan.past`). Nothing of the original is changed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from optix_bus.bus.codec import Codec
+from optix_bus.bus.journal_copy import copy_past
+from optix_bus.bus.journal_reader import read_journal
+from optix_bus.bus.record import Record
+from optix_bus.checkpoints import manifest as manifests
+from optix_bus.errors import ConfigurationError
+from optix_bus.messages import VOCABULARY, CollectWindow, HyperparametersProposed, RunFinished, SnapshotSaved
+from optix_bus.runtime.cuts import FOLDER, Cut, CutFolder, complete_cuts
+from optix_bus.runtime.plan import Past, RunPlan
+from optix_bus.runtime.planning import make_plan
+from optix_bus.runtime.retirement import ANNOUNCING, references
+from optix_bus.runtime.run_directory import ProcessRecord, RunDirectory, RunRecord
+from optix_bus.runtime.topology import Topology, load_topology
+
+#: The source of the event that changes hyperparameters at the fork point.
+FORK = "fork"
+_codec = Codec(VOCABULARY)
+#: What of an agent is fixed by what it has learnt.
+_FIXED = ("algorithm", "framework", "hidden_sizes", "class")
+
+
+def fork(
+    source: RunDirectory,
+    target: RunDirectory,
+    at: int,
+    overrides: Sequence[str] = (),
+    *,
+    branch: int = 0,
+) -> Topology:
+    """Lay out a run that branches off another; `Supervisor(..., resume=True)` then runs it.
+
+    Args:
+        source: a run, also one that is still going on.
+        target: an empty run directory.
+        at: the last event of the common past.
+        overrides: ``a.b=c`` each, as for ``--set``.
+        branch: which of several futures; other numbers give other random streams, 0 those of the original.
+
+    Returns:
+        The topology of the fork.
+
+    Raises:
+        ConfigurationError: the settings cannot be changed in the middle of a run, or there is no such event.
+        JournalError: the original's journal is damaged before the fork point.
+    """
+    before = RunPlan.read(source.root / "plan.json")
+    # Modules beside the original topology were found above; a fork may lie anywhere.
+    topology = load_topology(source.topology, [*overrides, *_own_checkpoints(before)])
+    run_id = f"{before.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-fork{branch or ''}"
+    after = make_plan(topology, run_id=run_id, run_directory=target.root.resolve())
+    after = msgspec.structs.replace(
+        after,
+        search_path=list(dict.fromkeys([*before.search_path, *after.search_path])),
+        past=Past(sequence=at, plan=_file_of_past(at)),
+        branch=branch,
+    )
+    proposal = _compare(before, after)
+    cut = _newest_cut(source, before, at)
+    past = _Past(source, target, before, cut)
+    copy_past(
+        source.journal,
+        target.journal,
+        run_id,
+        at,
+        then=[] if proposal is None else [(FORK, *_codec.encode(proposal))],
+        kept=past.keep,
+    )
+    if past.ended:
+        raise ConfigurationError(
+            f"event {at} lies behind the end of the run (event {past.ended}): fork at an earlier one"
+        )
+    _copy_cut(source, target, cut)
+    past.copy_snapshots(after)
+    target.topology.write_text(topology.dump(), encoding="utf-8")
+    for older in source.root.glob(_file_of_past("*")):
+        shutil.copy(older, target.root)
+    before.write(target.root / _file_of_past(at))
+    after.write(target.root / "plan.json")
+    target.write(
+        RunRecord(
+            run_id=run_id,
+            name=after.name,
+            state="forked",
+            supervisor=ProcessRecord("supervisor", 0, 0.0, "ended"),
+            seed=after.seed,
+            sockets="",
+            shared_memory="",
+            topology=str(topology.path),
+            started=time.time(),
+        )
+    )
+    return topology
+
+
+def _file_of_past(at: int | str) -> str:
+    return f"plan.until-{at}.json"
+
+
+def before_window(source: RunDirectory, window: int) -> int:
+    """The last event before a window was asked for.
+
+    Raises:
+        ConfigurationError: the run has no such window.
+    """
+    for record in read_journal(source.journal):
+        if record.type == CollectWindow.__name__:
+            asked: CollectWindow = _codec.decode(record.type, record.body)
+            if asked.window == window:
+                return record.seq - 1
+    raise ConfigurationError(f"{source.root} has no window {window}")
+
+
+def _own_checkpoints(plan: RunPlan) -> Iterator[str]:
+    """A fork keeps its snapshots in its own folder, also where the original was given another."""
+    for node in plan.nodes:
+        if node.settings.get("directory"):
+            yield f"nodes.{node.name}.directory="
+
+
+def _compare(before: RunPlan, after: RunPlan) -> HyperparametersProposed | None:
+    """What has to be said to the learner because of the new settings.
+
+    Raises:
+        ConfigurationError: a change that a run cannot make on its way.
+    """
+    shapes = [[(node.name, node.class_path, node.role) for node in plan.nodes] for plan in (before, after)]
+    if shapes[0] != shapes[1]:
+        raise ConfigurationError(
+            "a fork has the nodes of its original: found others, their states are unknown"
+        )
+    if before.seed != after.seed:
+        raise ConfigurationError(
+            f"the seed of a run ({before.seed}) is part of its past; for another future of the same past use "
+            "--repeat"
+        )
+    changed = [key for key in _FIXED if before.agent.get(key) != after.agent.get(key)]
+    if changed or before.environment["id"] != after.environment["id"]:
+        what = ", ".join([f"agent.{key}" for key in changed] or ["environment.id"])
+        raise ConfigurationError(f"{what} cannot change in a fork: what was learnt would not fit")
+    old: dict[str, Any] = before.agent.get("hyperparameters", {})
+    new: dict[str, Any] = after.agent.get("hyperparameters", {})
+    different = {key: value for key, value in new.items() if old.get(key, value) != value or key not in old}
+    if not different:
+        return None
+    return HyperparametersProposed(window=-1, params=different, changed=True, method=FORK)
+
+
+def _newest_cut(source: RunDirectory, plan: RunPlan, at: int) -> Cut | None:
+    folder = CutFolder(source.root)
+    names = [node.name for node in plan.nodes]
+    # A cut is complete for the fork if its answers are in the copy; they are, whatever their numbers.
+    cuts = complete_cuts(folder, source.journal, names)
+    return next((cut for cut in cuts if cut.sequence <= at and not folder.damage(cut, names)), None)
+
+
+def _copy_cut(source: RunDirectory, target: RunDirectory, cut: Cut | None) -> None:
+    if cut is not None:
+        name = f"{cut.number:06d}"
+        shutil.copytree(source.root / FOLDER / name, target.root / FOLDER / name)
+        # The place in the journal is another one now, and the copy is searched from its beginning.
+        place = msgspec.json.decode((target.root / FOLDER / name / "cut.json").read_bytes())
+        place["near"] = None
+        (target.root / FOLDER / name / "cut.json").write_bytes(msgspec.json.encode(place))
+
+
+class _Past:
+    """What beside events belongs to the past of a fork: arrays that are still needed, and snapshots."""
+
+    def __init__(self, source: RunDirectory, target: RunDirectory, plan: RunPlan, cut: Cut | None) -> None:
+        self._source = source
+        self._target = target
+        self._snapshots = plan.checkpoint_directory(source.root)
+        self._first = cut.sequence if cut is not None else 0
+        self._saved: list[str] = []
+        self.ended = 0
+
+    def keep(self, record: Record) -> None:
+        """Take in an event of the past."""
+        if record.type == RunFinished.__name__:
+            self.ended = record.seq
+        elif record.type == SnapshotSaved.__name__:
+            saved: SnapshotSaved = _codec.decode(record.type, record.body)
+            self._saved.append(saved.snapshot_id)
+        elif record.type in ANNOUNCING and record.seq > self._first:
+            for ref in references(_codec.decode(record.type, record.body)):
+                self._link(f"{ref.name}.safetensors")
+
+    def _link(self, name: str) -> None:
+        """Recorded arrays are never written again: both runs may have the same file."""
+        source, target = self._source.blobs / name, self._target.blobs / name
+        if source.exists() and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(source, target)
+            except OSError:
+                shutil.copyfile(source, target)
+
+    def copy_snapshots(self, after: RunPlan) -> None:
+        """Snapshots of the past become the fork's own."""
+        for name in self._saved:
+            folder = self._snapshots / name
+            if folder.is_dir():
+                copy = after.checkpoint_directory(self._target.root) / name
+                shutil.copytree(folder, copy)
+                manifests.write(replace(manifests.read(copy), run=after.run_id), copy)
