@@ -16,6 +16,7 @@ from optix_bus.bus.blob_budget import BlobBudget
 from optix_bus.bus.blob_names import check_reference, owner_of
 from optix_bus.bus.clock import Clock, SystemClock
 from optix_bus.errors import BlobError, BlobMissing
+from optix_bus.failpoints import reached
 from optix_bus.types import BlobRef, NamedArrays
 
 _SUFFIX = ".safetensors"
@@ -302,7 +303,9 @@ def _write(directory: Path, name: str, pieces: list[memoryview], *, sync: bool =
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        reached("blob.rename.before")
         os.rename(beside, path)
+        reached("blob.rename.after")
     except OSError:
         beside.unlink(missing_ok=True)
         raise

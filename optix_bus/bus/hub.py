@@ -31,6 +31,7 @@ from optix_bus.bus.hub_side import SideDesk
 from optix_bus.bus.journal_writer import JournalWriter
 from optix_bus.bus.ledger import Ledger
 from optix_bus.errors import OptixError
+from optix_bus.failpoints import reached
 from optix_bus.settings import setting
 
 _NOW = zmq.NOBLOCK
@@ -133,8 +134,10 @@ class Hub:
         if not intake.waiting:
             self.ledger.settle()
             return 0
+        reached("journal.append.before")
         count = intake.write()
         if count:
+            reached("publish.before")
             if self._each and not self._each.isdisjoint(intake.types(count)):
                 self.journal.sync()
             out = self._out.send
@@ -142,6 +145,7 @@ class Hub:
                 out(event_type, _MORE)
                 out(header, _MORE)
                 out(body, _NOW)
+            reached("publish.after")
         if intake.waiting:
             self._report_failure()
         else:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from optix_bus.errors import CheckpointError
+from optix_bus.failpoints import reached
 
 _PARTIAL = ".partial"
 _CHUNK = 1 << 20
@@ -37,7 +38,9 @@ def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
             _sync(Path(folder))
         if target.exists():
             os.rename(target, old)
+        reached("snapshot.rename.before")
         os.rename(beside, target)
+        reached("snapshot.rename.after")
         _sync(target.parent)
     except OSError as error:
         if old.exists() and not target.exists():

@@ -22,6 +22,7 @@ from optix_bus.bus import blob_format
 from optix_bus.bus.codec import Codec
 from optix_bus.bus.journal_reader import JournalCursor
 from optix_bus.errors import BlobError, CheckpointError, NodeFailure, OptixError
+from optix_bus.failpoints import reached
 from optix_bus.messages import CutAnnounced, CutTaken, Event
 from optix_bus.runtime.node import Node
 from optix_bus.types import NamedArrays
@@ -265,7 +266,9 @@ def _write(path: Path, pieces: Sequence[memoryview], *, sync: bool = True) -> No
                     waiting = waiting[file.write(waiting) or 0 :]
             if sync:
                 os.fsync(file.fileno())
+        reached("cut.rename.before")
         beside.rename(path)
+        reached("cut.rename.after")
     except OSError:
         beside.unlink(missing_ok=True)
         raise

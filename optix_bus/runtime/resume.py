@@ -29,6 +29,7 @@ from optix_bus.runtime.run_directory import RunDirectory, end_processes, remove_
 
 #: What a run leaves behind when it goes back to a cut: RUN/set-aside/1/journal and so on.
 SET_ASIDE = "set-aside"
+_COPIED = "journal.copied"
 _codec = Codec(VOCABULARY)
 
 
@@ -76,6 +77,7 @@ def prepare(run: RunDirectory) -> Resumption:
         )
     end_processes(record)
     remove_outside(record)
+    _finish_exchange(run)
     plan = msgspec.structs.replace(
         RunPlan.read(run.root / "plan.json"), run_directory=str(run.root.resolve())
     )
@@ -116,14 +118,11 @@ def _go_back(run: RunDirectory, plan: RunPlan, sequence: int, cut: Cut | None) -
     aside = _new_aside(run)
     dropped: list[Record] = []
     if sequence:
-        copied = run.root / "journal.copied"
-        shutil.rmtree(copied, ignore_errors=True)
-        copy_past(run.journal, copied, plan.run_id, sequence, dropped=dropped.append)
-        run.journal.rename(aside / "journal")
-        copied.rename(run.journal)
+        copy_past(run.journal, run.root / _COPIED, plan.run_id, sequence, dropped=dropped.append)
     else:
+        (run.root / _COPIED).mkdir()
         dropped = list(_records(run, 1))
-        run.journal.rename(aside / "journal")
+    # The journal is exchanged last: until then it says what there is to set aside.
     CutFolder(run.root).remove_after(cut.number if cut is not None else 0)
     snapshots = plan.checkpoint_directory(run.root)
     for record in dropped:
@@ -134,11 +133,21 @@ def _go_back(run: RunDirectory, plan: RunPlan, sequence: int, cut: Cut | None) -
             saved: SnapshotSaved = _codec.decode(record.type, record.body)
             if (snapshots / saved.snapshot_id).is_dir():
                 (snapshots / saved.snapshot_id).rename(aside / saved.snapshot_id)
+    run.journal.rename(aside / "journal")
+    (run.root / _COPIED).rename(run.journal)
     where = f"the cut after window {cut.window}" if cut is not None else "its beginning"
     return (
         f"the run went back to {where}, because its agent or its environment keeps more than a cut can hold; "
         f"{len(dropped)} events were set aside in {aside}"
     )
+
+
+def _finish_exchange(run: RunDirectory) -> None:
+    """Whoever went back before and died on the way: a whole copy takes its place, a part of one goes."""
+    copied = run.root / _COPIED
+    if copied.is_dir() and not run.journal.exists():
+        copied.rename(run.journal)
+    shutil.rmtree(copied, ignore_errors=True)
 
 
 def _new_aside(run: RunDirectory) -> Path:
