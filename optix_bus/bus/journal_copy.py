@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from optix_bus.bus.journal_files import segment_path, segments
 from optix_bus.bus.journal_reader import read_journal
 from optix_bus.bus.journal_recovery import read_segment
 from optix_bus.bus.journal_writer import JournalWriter
-from optix_bus.bus.ledger import Ledger, NodeState
+from optix_bus.bus.ledger import Ledger
 from optix_bus.bus.record import Record, encode_record
 from optix_bus.errors import JournalError
 
@@ -22,22 +22,19 @@ def copy_past(
     run: str,
     up_to: int,
     *,
-    then: Sequence[tuple[str, str, bytes]] = (),
     kept: Callable[[Record], None] | None = None,
     dropped: Callable[[Record], None] | None = None,
 ) -> int:
     """Write events 1 to ``up_to`` of a journal into a new one; returns its last sequence number.
 
     An event that was caused by one of these but lies behind ``up_to`` belongs to the same past: whoever
-    emitted it will not do so again. Those follow, renumbered and with their
-    own stamps.
+    emitted it will not do so again. Those follow, renumbered and with their own stamps.
 
     Args:
         source: an existing journal.
         target: an empty folder, or none yet.
         run: name of the run that goes on with the copy.
         up_to: the last event that is copied as it is.
-        then: (node, type, body) of roots to put behind them.
         kept: called with every record of the copy, as it is there.
         dropped: called with every record that is left out.
 
@@ -61,12 +58,6 @@ def copy_past(
         copied.write()
         if copied.head < up_to:
             raise JournalError(f"the journal in {source} ends at event {copied.head}, {up_to} was asked for")
-        for node, event_type, body in then:
-            state = ledger.nodes.get(node, NodeState())
-            seq, stamp = copied.head + 1, writer.stamp_ns + 1
-            incarnation = max(state.incarnation, 1)
-            copied.add(Record(seq, stamp, node, incarnation, 0, state.root + 1, event_type, body))
-            copied.write()
         return copied.head
     finally:
         writer.close()

@@ -12,7 +12,6 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import msgspec
 
@@ -22,7 +21,7 @@ from optix_bus.bus.journal_reader import read_journal
 from optix_bus.bus.record import Record
 from optix_bus.checkpoints import manifest as manifests
 from optix_bus.errors import ConfigurationError
-from optix_bus.messages import VOCABULARY, CollectWindow, HyperparametersProposed, RunFinished, SnapshotSaved
+from optix_bus.messages import VOCABULARY, CollectWindow, RunFinished, SnapshotSaved
 from optix_bus.runtime.cuts import FOLDER, Cut, CutFolder, complete_cuts
 from optix_bus.runtime.plan import Past, RunPlan
 from optix_bus.runtime.planning import make_plan
@@ -30,8 +29,6 @@ from optix_bus.runtime.retirement import ANNOUNCING, references
 from optix_bus.runtime.run_directory import ProcessRecord, RunDirectory, RunRecord
 from optix_bus.runtime.topology import Topology, load_topology
 
-#: The source of the event that changes hyperparameters at the fork point.
-FORK = "fork"
 _codec = Codec(VOCABULARY)
 #: What of an agent is fixed by what it has learnt.
 _FIXED = ("algorithm", "framework", "hidden_sizes", "class")
@@ -72,17 +69,10 @@ def fork(
         past=Past(sequence=at, plan=_file_of_past(at)),
         branch=branch,
     )
-    proposal = _compare(before, after)
+    _refuse_other_shape(before, after)
     cut = _newest_cut(source, before, at)
     past = _Past(source, target, before, cut)
-    copy_past(
-        source.journal,
-        target.journal,
-        run_id,
-        at,
-        then=[] if proposal is None else [(FORK, *_codec.encode(proposal))],
-        kept=past.keep,
-    )
+    copy_past(source.journal, target.journal, run_id, at, kept=past.keep)
     if past.ended:
         raise ConfigurationError(
             f"event {at} lies behind the end of the run (event {past.ended}): fork at an earlier one"
@@ -135,32 +125,29 @@ def _own_checkpoints(plan: RunPlan) -> Iterator[str]:
             yield f"nodes.{node.name}.directory="
 
 
-def _compare(before: RunPlan, after: RunPlan) -> HyperparametersProposed | None:
-    """What has to be said to the learner because of the new settings.
+def _refuse_other_shape(before: RunPlan, after: RunPlan) -> None:
+    """A run cannot change on its way what its states were made for. Hyperparameters can: the learner takes
+    the new ones after the next window.
 
     Raises:
-        ConfigurationError: a change that a run cannot make on its way.
+        ConfigurationError: with what cannot change.
     """
     shapes = [[(node.name, node.class_path, node.role) for node in plan.nodes] for plan in (before, after)]
     if shapes[0] != shapes[1]:
         raise ConfigurationError(
-            "a fork has the nodes of its original: found others, their states are unknown"
+            "a fork has the nodes of its original: found others, whose states are unknown"
         )
     if before.seed != after.seed:
         raise ConfigurationError(
             f"the seed of a run ({before.seed}) is part of its past; for another future of the same past use "
             "--repeat"
         )
-    changed = [key for key in _FIXED if before.agent.get(key) != after.agent.get(key)]
-    if changed or before.environment["id"] != after.environment["id"]:
-        what = ", ".join([f"agent.{key}" for key in changed] or ["environment.id"])
-        raise ConfigurationError(f"{what} cannot change in a fork: what was learnt would not fit")
-    old: dict[str, Any] = before.agent.get("hyperparameters", {})
-    new: dict[str, Any] = after.agent.get("hyperparameters", {})
-    different = {key: value for key, value in new.items() if old.get(key, value) != value or key not in old}
-    if not different:
-        return None
-    return HyperparametersProposed(window=-1, params=different, changed=True, method=FORK)
+    changed = [f"agent.{key}" for key in _FIXED if before.agent.get(key) != after.agent.get(key)]
+    if before.environment["id"] != after.environment["id"]:
+        changed.append("environment.id")
+    if changed:
+        raise ConfigurationError(f"{', '.join(changed)} cannot change in a fork: what was learnt would not
+        fit")
 
 
 def _newest_cut(source: RunDirectory, plan: RunPlan, at: int) -> Cut | None:
