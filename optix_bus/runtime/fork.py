@@ -146,8 +146,8 @@ def _refuse_other_shape(before: RunPlan, after: RunPlan) -> None:
     if before.environment["id"] != after.environment["id"]:
         changed.append("environment.id")
     if changed:
-        raise ConfigurationError(f"{', '.join(changed)} cannot change in a fork: what was learnt would not
-        fit")
+        what = ", ".join(changed)
+        raise ConfigurationError(f"{what} cannot change in a fork: what was learnt would not fit")
 
 
 def _newest_cut(source: RunDirectory, plan: RunPlan, at: int) -> Cut | None:
