@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from optix_bus.bus.journal_files import segment_path, segments
 from optix_bus.bus.journal_reader import read_journal
-from optix_bus.bus.journal_recovery import read_segment
 from optix_bus.bus.journal_writer import JournalWriter
 from optix_bus.bus.ledger import Ledger
 from optix_bus.bus.record import Record, encode_record
@@ -106,13 +104,3 @@ def _renumbered(record: Record, seq: int) -> Record:
         record.type,
         record.body,
     )
-
-
-def incarnations(journal: Path) -> dict[str, int]:
-    """The newest incarnation of every node that a journal knows; empty where there is no journal."""
-    found = segments(journal)
-    if not found:
-        return {}
-    ledger = Ledger()
-    read_segment(segment_path(journal, found[-1]), found[-1], ledger)
-    return {name: state.incarnation for name, state in ledger.nodes.items()}

@@ -16,13 +16,16 @@ from pathlib import Path
 import msgspec
 
 from optix_bus.bus.codec import Codec
-from optix_bus.bus.journal_copy import copy_past, incarnations
+from optix_bus.bus.journal_copy import copy_past
 from optix_bus.bus.journal_files import segments
 from optix_bus.bus.journal_reader import JournalCursor
+from optix_bus.bus.journal_writer import JournalWriter
+from optix_bus.bus.ledger import Ledger, NodeState
 from optix_bus.bus.record import Record
 from optix_bus.errors import ConfigurationError
 from optix_bus.messages import VOCABULARY, RunFinished, RunStarted, SnapshotSaved
 from optix_bus.runtime.cuts import Cut, CutFolder, complete_cuts, usable_cut
+from optix_bus.runtime.names import SUPERVISOR
 from optix_bus.runtime.plan import RunPlan
 from optix_bus.runtime.retirement import ANNOUNCING, references
 from optix_bus.runtime.run_directory import RunDirectory, end_processes, remove_outside
@@ -43,6 +46,7 @@ class Resumption:
         head: the last event in the journal.
         started: whether the journal has `RunStarted`.
         incarnations: the newest of each node that the journal knows.
+        roots: how many roots the supervisor has written.
         remarks: what could not be used.
     """
 
@@ -51,6 +55,7 @@ class Resumption:
     head: int
     started: bool
     incarnations: dict[str, int]
+    roots: int
     remarks: list[str] = field(default_factory=list)
 
     @property
@@ -81,6 +86,7 @@ def prepare(run: RunDirectory) -> Resumption:
     plan = msgspec.structs.replace(
         RunPlan.read(run.root / "plan.json"), run_directory=str(run.root.resolve())
     )
+    ledger = _mend(run, plan)
     folder = CutFolder(run.root)
     names = [node.name for node in plan.nodes]
     cuts = complete_cuts(folder, run.journal, names)
@@ -91,16 +97,29 @@ def prepare(run: RunDirectory) -> Resumption:
     _refuse_finished(run, cut)
     if cut is not None and not all(taken.repeats for taken in cut.taken.values()):
         remarks.append(_go_back(run, plan, cut.sequence, cut))
+        ledger = _mend(run, plan, before=ledger)
     elif cut is None and plan.shares_agent:
         remarks.append(_go_back(run, plan, 0, None))
+        ledger = _mend(run, plan, before=ledger)
     return Resumption(
         plan=plan,
         cut=cut,
         head=_head(run),
         started=any(record.type == RunStarted.__name__ for record in _first(run)),
-        incarnations=incarnations(run.journal),
+        incarnations={name: state.incarnation for name, state in ledger.nodes.items()},
+        roots=ledger.nodes[SUPERVISOR].root + 1 if SUPERVISOR in ledger.nodes else 0,
         remarks=remarks,
     )
+
+
+def _mend(run: RunDirectory, plan: RunPlan, before: Ledger | None = None) -> Ledger:
+    """Cut off a torn tail as a hub would, and read back who has spoken; lives of ``before`` count as well."""
+    ledger = Ledger()
+    JournalWriter(run.journal, ledger, run=plan.run_id).close()
+    for name, state in before.nodes.items() if before is not None else ():
+        known = ledger.nodes.get(name, NodeState()).incarnation
+        ledger.note_hello(name, max(state.incarnation, known), state.session)
+    return ledger
 
 
 def _refuse_finished(run: RunDirectory, cut: Cut | None) -> None:
