@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,12 +18,16 @@ import msgspec
 from optix_bus.bus.record import Record
 from optix_bus.errors import BlobMissing, ConfigurationError
 from optix_bus.messages import CutAnnounced, CutTaken, RunFinished, TimerSet
+from optix_bus.runtime.node import Node
 from optix_bus.runtime.plan import NodePlan
+from optix_bus.runtime.planning import make_plan
 from optix_bus.runtime.playback import Emission, HandlerFailure
 from optix_bus.runtime.replay_compare import all_fields
 from optix_bus.runtime.replay_run import RecordedRun, node_class
 from optix_bus.runtime.replay_session import Watch
 from optix_bus.runtime.replay_stage import stage
+from optix_bus.runtime.site import load
+from optix_bus.runtime.topology import load_topology
 
 #: They tell where to store states, which are of course others now; nobody learns or decides by them.
 _OF_CUTS = frozenset({CutAnnounced.__name__, CutTaken.__name__})
@@ -245,22 +250,36 @@ def _changes(cause: int, recorded: Record | None, new: Emission | None) -> list[
     return [Change(cause, cause, window, new.type, "type", None, new.type)]
 
 
-def otherwise(
-    run: RecordedRun, name: str, *, settings_from: NodePlan | None = None, class_path: str | None = None
-) -> NodePlan:
-    """A node of the run with other settings, or of another class.
+def as_in_topology(entry: NodePlan, path: Path) -> NodePlan:
+    """A node as the node of the same name in another topology file.
 
     Raises:
-        ConfigurationError: the node's role would change.
+        TopologyError: the file is wrong.
+        ConfigurationError: it has no such node, or one with another role.
     """
-    entry = run.entry(name)
-    if settings_from is not None:
-        if settings_from.role != entry.role:
-            raise ConfigurationError(
-                f"node {name!r} has the role {settings_from.role!r} there, expected {entry.role!r} as in the "
-                "run"
-            )
-        entry = msgspec.structs.replace(
-            entry, settings=settings_from.settings, class_path=settings_from.class_path
+    topology = load_topology(path, build_environment=False)
+    plan = make_plan(topology, run_id="what-if", run_directory=path.parent)
+    found = next((other for other in plan.nodes if other.name == entry.name), None)
+    if found is None:
+        raise ConfigurationError(
+            f"{path} has no node {entry.name!r}; its nodes: {', '.join(other.name for other in plan.nodes)}"
         )
-    return entry if class_path is None else msgspec.structs.replace(entry, class_path=class_path)
+    if found.role != entry.role:
+        raise ConfigurationError(
+            f"node {entry.name!r} has the role {found.role!r} in {path}, expected {entry.role!r} as in the "
+            "run"
+        )
+    return msgspec.structs.replace(entry, settings=found.settings, class_path=found.class_path)
+
+
+def of_class(entry: NodePlan, class_path: str) -> NodePlan:
+    """A node of another class, with its own settings.
+
+    Raises:
+        ConfigurationError: there is no such class, or it is no node.
+    """
+    module, colon, name = class_path.partition(":")
+    found = load(class_path) if module and colon and name else None
+    if not (isinstance(found, type) and issubclass(found, Node)):
+        raise ConfigurationError(f"{class_path!r} is no node class: expected module:Class")
+    return msgspec.structs.replace(entry, class_path=class_path)
