@@ -25,6 +25,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "down": ("optix_bus.cli.down:down", "End a run and leave its best policy."),
     "ps": ("optix_bus.cli.ps:ps", "Show what runs, and what each node is doing."),
     "logs": ("optix_bus.cli.logs:logs", "Show what the nodes of a run said."),
+    "replay": ("optix_bus.cli.replay:replay", "Play a run again, and find where it differs."),
+    "fork": ("optix_bus.cli.fork:fork", "Go on from an earlier event with other settings."),
     "checkpoint": ("optix_bus.cli.checkpoint:checkpoint", "List, show and export the policies of a run."),
 }
 
