@@ -68,6 +68,8 @@ class JournalCursor:
     ) -> list[Record]:
         """The next events, at most about ``limit`` looked at; empty where there are none yet.
 
+        What stands before a damage is given out first; the call after that raises.
+
         Args:
             limit: how many events to look at.
             up_to: do not go beyond this event.
@@ -77,10 +79,14 @@ class JournalCursor:
             JournalError: the journal has a hole, or bytes that are no record.
         """
         found: list[Record] = []
-        for data in self.read_raw(limit, up_to=up_to):
+        first = self._next
+        for number, data in enumerate(self.read_raw(limit, up_to=up_to)):
             try:
                 record = decode_record(data)
             except msgspec.DecodeError as error:
+                self.move(first + number)
+                if found:
+                    return found
                 raise JournalError(f"{self._path()} holds a message that is no event: {error}") from None
             if types is None or record.type in types:
                 found.append(record)
@@ -101,27 +107,33 @@ class JournalCursor:
                 continue
             before = self._offset
             done = False
-            for opcode, start, end in _records(buffer, self._path()):
-                if opcode == mcap.MESSAGE:
-                    low = int.from_bytes(buffer[start + 2 : start + 6], "little")
-                    distance = (low - self._next) & 0xFFFFFFFF
-                    if distance == 0:
-                        if self._next > last or (
-                            max_bytes is not None and found and taken + end - start > max_bytes
-                        ):
-                            done = True
-                            break
-                        found.append(memoryview(buffer)[start + 22 : end])
-                        taken += end - start
-                        self._next += 1
-                    elif distance < 0x80000000:
-                        raise JournalError(
-                            f"{self._path()} has no event {self._next} at byte {before}: "
-                            "the journal has a hole; restore it from a copy"
-                        )
-                elif opcode == mcap.DATA_END:
+            try:
+                for opcode, start, end in mcap.records(buffer):
+                    if opcode == mcap.MESSAGE:
+                        low = int.from_bytes(buffer[start + 2 : start + 6], "little")
+                        distance = (low - self._next) & 0xFFFFFFFF
+                        if distance == 0:
+                            if max_bytes is not None and found and taken + end - start > max_bytes:
+                                done = True
+                                break
+                            found.append(memoryview(buffer)[start + 22 : end])
+                            taken += end - start
+                            self._next += 1
+                        elif distance < 0x80000000:
+                            raise ValueError(f"event {self._next} is not at byte {before + start}, a hole")
+                    elif opcode == mcap.DATA_END:
+                        break
+                    self._offset = before + end
+                    if self._next > last:
+                        done = True  # what lies behind was not asked for, and may be damaged
+                        break
+            except ValueError as error:
+                if found:
                     break
-                self._offset = before + end
+                raise JournalError(
+                    f"{self._path()} has no event {self._next}: {error}; the journal is damaged, "
+                    "`optix-bus log verify` says where"
+                ) from None
             if done or (self._offset == before and not self._advance()):
                 break
         return found
@@ -160,13 +172,6 @@ class JournalCursor:
 
     def _path(self) -> Path:
         return segment_path(self._directory, self._segment)
-
-
-def _records(buffer: bytes, path: Path) -> Iterator[mcap.Raw]:
-    try:
-        yield from mcap.records(buffer)
-    except ValueError as error:
-        raise JournalError(f"{path}: {error}; the journal is damaged") from None
 
 
 def read_journal(directory: str | os.PathLike[str], from_seq: int = 1) -> Iterator[Record]:

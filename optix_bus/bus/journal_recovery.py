@@ -10,9 +10,10 @@ import msgspec
 
 from optix_bus.bus import mcap_format as mcap
 from optix_bus.bus.journal_files import HELLO, STATE, SegmentState
+from optix_bus.bus.journal_scan import SegmentScan
 from optix_bus.bus.journal_sync import sync_data
 from optix_bus.bus.ledger import Ledger
-from optix_bus.bus.record import decode_record
+from optix_bus.bus.record import Stored, decode_record
 from optix_bus.errors import JournalError
 
 #: Larger than any record of a hub: the state of 4096 nodes takes about 1 MB.
@@ -59,7 +60,21 @@ def read_segment(path: Path, first_seq: int, ledger: Ledger) -> Segment:
     if not any(entry.name == STATE for entry in segment.metadata):
         raise JournalError(f"{path} has no state record: it was not begun by a hub; move it away to go on")
     segment.torn_bytes = 0 if closed else size - segment.end
+    if segment.torn_bytes:
+        _refuse_damage(path, segment)
     return segment
+
+
+def _refuse_damage(path: Path, segment: Segment) -> None:
+    """What was not yet synced when the power went is a torn tail: pages reach a disk in any order. Behind it
+    stands nothing that is much younger; where something is, cutting would take back what others have seen."""
+    with SegmentScan(path, segment.end) as scan:
+        newest = max((item.stamp_ns for _, _, item in scan if isinstance(item, Stored)), default=0)
+    if newest > segment.stamp_ns + _UNSYNCED_NS:
+        raise JournalError(
+            f"{path} is damaged behind event {segment.head}, and events stand behind the damage: restore it "
+            "from a copy, or let `optix-bus log repair` say what is lost and keep the rest"
+        )
 
 
 def _read_records(descriptor: int, segment: Segment, ledger: Ledger, path: Path) -> bool:
@@ -78,6 +93,8 @@ def _read_records(descriptor: int, segment: Segment, ledger: Ledger, path: Path)
                     segment.channels[topic] = number
                 elif raw.opcode == mcap.METADATA:
                     _read_metadata(buffer, raw, base, segment, ledger)
+                elif raw.opcode != mcap.HEADER:
+                    return False  # no hub writes such a record
                 segment.end = base + raw.end
             if segment.end == base:
                 return False
@@ -86,23 +103,15 @@ def _read_records(descriptor: int, segment: Segment, ledger: Ledger, path: Path)
 
 
 def _read_message(buffer: bytes, raw: mcap.Raw, segment: Segment, ledger: Ledger, path: Path) -> None:
-    number = mcap.message_channel(buffer, raw)
-    try:
-        record = decode_record(memoryview(buffer)[mcap.message_data_start(raw) : raw.end])
-    except msgspec.DecodeError as error:
-        behind = [
-            mcap.message_stamp(buffer, r) for r in mcap.records(buffer, raw.end) if r.opcode == mcap.MESSAGE
-        ]
-        if max(behind, default=0) <= segment.stamp_ns + _UNSYNCED_NS:
-            raise  # the tail: not yet synced when the power went, and pages reach a disk in any order
-        raise JournalError(
-            f"{path} is damaged behind event {segment.head}: {error}; restore it from a copy or begin a "
-            "new run"
-        ) from None
+    front = mcap.parse_message(buffer, raw)
+    record = decode_record(memoryview(buffer)[mcap.message_data_start(raw) : raw.end])
+    number, stamp_ns = segment.channels[record.type], record.stamp_ns
+    if front != (number, record.seq & 0xFFFFFFFF, stamp_ns, stamp_ns):
+        raise ValueError(f"what stands in front of event {record.seq} does not fit it")
     if record.seq != segment.head + 1:
         raise JournalError(
             f"{path} has event {record.seq} behind {segment.head}, expected {segment.head + 1}: "
-            "the journal is damaged; restore it from a copy or begin a new run"
+            "the journal is damaged; restore it from a copy, or let `optix-bus log repair` keep what is whole"
         )
     segment.head = record.seq
     segment.first_ns = segment.first_ns or record.stamp_ns

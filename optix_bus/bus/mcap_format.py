@@ -103,9 +103,14 @@ def metadata(name: str, pairs: Mapping[str, str]) -> bytes:
 
 
 def parse_channel(buffer: bytes, raw: Raw) -> tuple[int, str]:
-    """(number, topic) of a channel record."""
-    number, _, length = struct.unpack_from("<HHI", buffer, raw.start)
-    return number, buffer[raw.start + 8 : raw.start + 8 + length].decode()
+    """(number, topic) of a channel record.
+
+    Raises:
+        ValueError: it is none.
+    """
+    content = buffer[raw.start : raw.end]
+    topic, _ = _parse_string(content, 4)
+    return int.from_bytes(content[:2], "little"), topic
 
 
 def parse_metadata(buffer: bytes, raw: Raw) -> tuple[str, dict[str, str]]:
@@ -140,14 +145,16 @@ def _parse_string(content: bytes, position: int) -> tuple[str, int]:
     return content[start:end].decode(), end
 
 
-def message_stamp(buffer: bytes, raw: Raw) -> int:
-    """Log time of a message, nanoseconds."""
-    return int.from_bytes(buffer[raw.start + 6 : raw.start + 14], "little")
+def parse_message(buffer: bytes, raw: Raw) -> tuple[int, int, int, int]:
+    """(number of its channel, sequence, log time, publish time) of a message; times in nanoseconds.
 
-
-def message_channel(buffer: bytes, raw: Raw) -> int:
-    """Number of the channel of a message record."""
-    return int.from_bytes(buffer[raw.start : raw.start + 2], "little")
+    Raises:
+        ValueError: it is none.
+    """
+    if raw.end - raw.start < _MESSAGE_FIELDS:
+        raise ValueError(f"a message of {raw.end - raw.start} bytes")
+    _, _, number, sequence, log_ns, publish_ns = MESSAGE_PREFIX.unpack_from(buffer, raw.start - PREFIX_BYTES)
+    return number, sequence, log_ns, publish_ns
 
 
 def message_data_start(raw: Raw) -> int:

@@ -60,8 +60,8 @@ _encode = msgspec.msgpack.Encoder().encode
 _CRC_BYTES = 5
 
 
-def decode_record(data: bytes | memoryview) -> Record:
-    """A record from its stored form.
+def decode_checked(data: bytes | memoryview) -> Stored:
+    """An event from its stored form, its checksum compared.
 
     Raises:
         msgspec.DecodeError: the bytes are none, or not those that were written.
@@ -69,7 +69,16 @@ def decode_record(data: bytes | memoryview) -> Record:
     crc = b"\xce" + zlib.crc32(data[:-_CRC_BYTES]).to_bytes(4, "big")
     if data[-_CRC_BYTES:] != crc:
         raise msgspec.DecodeError("the checksum of an event is wrong: a byte has changed")
-    stored = decode_stored(data)
+    return decode_stored(data)
+
+
+def decode_record(data: bytes | memoryview) -> Record:
+    """A record from its stored form.
+
+    Raises:
+        msgspec.DecodeError: as `decode_checked`.
+    """
+    stored = decode_checked(data)
     return Record(
         stored.seq,
         stored.stamp_ns,

@@ -383,8 +383,7 @@ def damage_the_sixth_of_eight(folder: Path, place: int, bit: int, seconds_betwee
     journal.close(orderly=False)
     path = segment_path(folder, 1)
     stored = bytearray(path.read_bytes())
-    begin = ends[4] + mcap.PREFIX_BYTES + 22  # behind channel, sequence and times, which the event repeats
-    stored[begin + place % (ends[5] - begin)] ^= 1 << bit
+    stored[ends[4] + place % (ends[5] - ends[4])] ^= 1 << bit
     path.write_bytes(stored)
 
 
@@ -403,12 +402,17 @@ def test_a_flipped_bit_in_an_event_is_found_and_what_is_before_it_stays_usable(
 ) -> None:
     folder = tmp_path_factory.mktemp("journal")
     damage_the_sixth_of_eight(folder, place, bit, seconds_between=10)
-    seen: list[int] = []
-    with pytest.raises(JournalError, match=r"no event|damaged"):
-        seen.extend(record.seq for record in read_journal(folder))
     assert JournalCursor(folder).read(up_to=5)[-1].seq == 5
-    with pytest.raises(JournalError, match=r"damaged behind event 5"):
+    with pytest.raises(JournalError, match=r"damaged behind event 5|event 7 behind 5"):
         opened(folder)
+    seen: list[int] = []
+    try:
+        seen.extend(record.seq for record in read_journal(folder))
+    except JournalError:
+        assert seen == [1, 2, 3, 4, 5]
+    else:
+        # Only what MCAP says about the event has changed; or its length, which then looks like a torn tail.
+        assert seen in ([1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4, 5])
 
 
 def test_a_flipped_bit_in_metadata_is_an_error() -> None:
