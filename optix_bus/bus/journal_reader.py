@@ -40,6 +40,8 @@ class JournalCursor:
         self._segment = 0
         self._offset = 0
         self._next = seq
+        #: Whether the event before the next one was somewhere else: the next one may be in any segment.
+        self._searching = True
         if position is not None:
             self._open(*position)
 
@@ -57,6 +59,7 @@ class JournalCursor:
     def move(self, seq: int, position: tuple[int, int] | None = None) -> None:
         """Go to another event. Going forward within a segment keeps the place as a start for the search."""
         backward = seq < self._next
+        self._searching = self._searching or seq != self._next
         self._next = seq
         if position is not None and (backward or position > (self._segment, self._offset)):
             self._open(*position)
@@ -119,6 +122,7 @@ class JournalCursor:
                             found.append(memoryview(buffer)[start + 22 : end])
                             taken += end - start
                             self._next += 1
+                            self._searching = False
                         elif distance < 0x80000000:
                             raise ValueError(f"event {self._next} is not at byte {before + start}, a hole")
                     elif opcode == mcap.DATA_END:
@@ -153,10 +157,11 @@ class JournalCursor:
         return buffer
 
     def _advance(self) -> bool:
-        """Go on with the segment that begins with the next event, if it is there."""
-        if self._next == self._segment or not segment_path(self._directory, self._next).exists():
+        """Go on with the segment of the next event, if it is there: this one has come to its end."""
+        segment = segment_holding(self._directory, self._next) if self._searching else self._next
+        if segment in (None, self._segment) or not segment_path(self._directory, segment).exists():
             return False
-        self._open(self._next, len(mcap.MAGIC))
+        self._open(segment, len(mcap.MAGIC))
         return True
 
     def _open(self, segment: int, offset: int) -> None:
