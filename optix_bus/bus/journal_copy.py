@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from optix_bus.bus.journal_files import segments
 from optix_bus.bus.journal_reader import read_journal
 from optix_bus.bus.journal_writer import JournalWriter
 from optix_bus.bus.ledger import Ledger
@@ -37,8 +38,11 @@ def copy_past(
         dropped: called with every record that is left out.
 
     Raises:
-        JournalError: the source is damaged, does not reach ``up_to``, or the disk is full.
+        JournalError: the source is damaged, does not reach ``up_to``, or the disk is full; or there is a
+            journal in the target.
     """
+    if segments(target):
+        raise JournalError(f"{target} already holds a journal: a copy needs a folder of its own")
     ledger = Ledger()
     writer = JournalWriter(target, ledger, run=run)
     copied = _Copy(writer, ledger)
