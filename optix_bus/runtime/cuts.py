@@ -21,7 +21,7 @@ import msgspec
 from optix_bus.bus import blob_format
 from optix_bus.bus.codec import Codec
 from optix_bus.bus.journal_reader import JournalCursor
-from optix_bus.errors import BlobError, CheckpointError, NodeFailure, OptixError
+from optix_bus.errors import BlobError, CheckpointError, CodecError, NodeFailure, OptixError
 from optix_bus.failpoints import reached
 from optix_bus.messages import CutAnnounced, CutTaken, Event
 from optix_bus.runtime.node import Node
@@ -131,8 +131,8 @@ class CutFolder:
         """
         place = Place(taken.event.cut, sequence, window, near)
         try:
-            _write(self.root / taken.event.file, taken.pieces)
-            _write(self._place(taken.event.cut), [memoryview(msgspec.json.encode(place))], sync=False)
+            write_whole(self.root / taken.event.file, taken.pieces)
+            self._write_place(place)
         except OSError as error:
             raise CheckpointError(
                 f"the cut of node {taken.event.node!r} cannot be written to {self.root}: {error.strerror}"
@@ -180,6 +180,11 @@ class CutFolder:
                 return place.near[0], (place.near[1], place.near[2])
         return None
 
+    def forget_places(self) -> None:
+        """The journal was rewritten: where its events are has to be searched for again."""
+        for place in self.places():
+            self._write_place(msgspec.structs.replace(place, near=None))
+
     def prune(self, oldest: int) -> None:
         """Remove cuts before this one. Several processes may do so at once."""
         for folder in self._folders():
@@ -198,8 +203,9 @@ class CutFolder:
         except OSError:
             return []
 
-    def _place(self, cut: int) -> Path:
-        return self.root / FOLDER / f"{cut:06d}" / "cut.json"
+    def _write_place(self, place: Place) -> None:
+        path = self.root / FOLDER / f"{place.cut:06d}" / "cut.json"
+        write_whole(path, [memoryview(msgspec.json.encode(place))], sync=False)
 
 
 def complete_cuts(
@@ -248,14 +254,17 @@ def _events_of_cuts(
         while up_to is None or cursor.seq <= up_to:
             before = cursor.seq
             for record in cursor.read(up_to=up_to, types=_NAMES):
-                yield codec.decode(record.type, record.body), record.seq
+                # Who publishes what only looks like one of ours must not keep a run from going on.
+                with contextlib.suppress(CodecError):
+                    yield codec.decode(record.type, record.body), record.seq
             if cursor.seq == before:
                 return
     finally:
         cursor.close()
 
 
-def _write(path: Path, pieces: Sequence[memoryview], *, sync: bool = True) -> None:
+def write_whole(path: Path, pieces: Sequence[memoryview], *, sync: bool = True) -> None:
+    """Write a file beside and rename it; after an `OSError` nothing of it is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".writing-{os.getpid()}-{path.name}")
     try:
