@@ -23,9 +23,10 @@ from optix_bus.messages import (
     WindowJudged,
     WindowScored,
 )
+from optix_bus.nesting import by_number, join, memory_of, remind, split
 from optix_bus.runtime.node import Context, Node, Site, handles
 from optix_bus.settings import setting
-from optix_bus.types import EvalMetrics, HyperparamSet, LoopState, PolicySnapshot
+from optix_bus.types import EvalMetrics, HyperparamSet, LoopState, NamedArrays, PolicySnapshot
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,54 @@ class CallbackNode(Node):
                 f"callback {settings.callback!r} of node {site.name!r} cannot be made: {error}"
             ) from error
         return cls([made], weights_root=site.checkpoint_directory)
+
+    def state(self) -> NamedArrays:
+        memories, kinds = {}, []
+        for number, callback in enumerate(self.callbacks):
+            trouble = ""
+            try:
+                memory = memory_of(callback)
+            except Exception as error:  # the user's code; the loop must go on
+                memory, trouble = None, f"{type(error).__name__}: {error}"
+            if memory is not None:
+                memories[str(number)] = memory
+            kinds.append([type(callback).__name__, trouble])
+        facts = {
+            "callbacks": kinds,
+            "failures": self.failures,
+            "evaluated": sorted(self._evaluated),
+            "metrics": {window: [m.primary_score, m.metrics] for window, m in self._metrics.items()},
+            "params": self._params,
+        }
+        return join(memories, facts)
+
+    def load_state(self, state: NamedArrays) -> Sequence[str]:
+        memories, facts = split(state)
+        self.failures = int(facts["failures"])
+        self._evaluated = set(facts["evaluated"])
+        self._metrics = {
+            window: EvalMetrics(score, metrics, window, 0.0)
+            for window, (score, metrics) in by_number(facts["metrics"]).items()
+        }
+        self._params = facts["params"]
+        remarks = []
+        for number, (kind, trouble) in enumerate(facts["callbacks"]):
+            memory = memories.get(str(number))
+            if memory is not None:
+                trouble = self._remember(number, kind, memory)
+            if trouble:
+                remarks.append(f"callback {kind} starts anew: {trouble}")
+        return remarks
+
+    def _remember(self, number: int, kind: str, memory: NamedArrays) -> str:
+        """Give a callback its memory back; what stood against it."""
+        callback = self.callbacks[number] if number < len(self.callbacks) else None
+        if type(callback).__name__ != kind:
+            return "another one is in its place"
+        try:
+            return "" if remind(callback, memory) else "it has no load_state()"
+        except Exception as error:  # the user's code; the loop must go on
+            return f"{type(error).__name__}: {error}"
 
     def _call(self, ctx: Context, hook: str, *arguments: Any) -> None:
         for callback in list(self.callbacks):

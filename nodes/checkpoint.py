@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from optix_bus.checkpoints import CheckpointRegistry
 from optix_bus.checkpoints.settings import CheckpointSettings
 from optix_bus.messages import (
@@ -12,14 +15,33 @@ from optix_bus.messages import (
     RolledBack,
     SnapshotSaved,
 )
+from optix_bus.messages.plain import as_plain, from_plain
+from optix_bus.nesting import join, split
 from optix_bus.runtime.node import Context, Node, Site, handles
-from optix_bus.types import EvalMetrics, HyperparamSet, NamedArrays
+from optix_bus.types import EvalMetrics, HyperparamSet, NamedArrays, PolicySnapshot
 from optix_bus.versions import VersionShelf
+
+_POLICY, _BEST = "policy-", "best"
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The best promoted policy, with what has to be known to write it again."""
+
+    promotion: PolicyPromoted
+    policy: NamedArrays
+    snapshot_id: str
+    parent: str
 
 
 class CheckpointNode(Node):
     """Keeps the policies that are still being scored, so that it can save the one that earned the score
-    although the learner has long gone on from it."""
+    although the learner has long gone on from it.
+
+    What it answers depends on events alone: the best policy is kept in memory, and the registry on disk is
+    only written. So a node that does again what it did finds whatever later events left on disk without
+    being misled by it.
+    """
 
     emits = (SnapshotSaved, RolledBack)
     settings = CheckpointSettings
@@ -28,12 +50,38 @@ class CheckpointNode(Node):
     def __init__(self, registry: CheckpointRegistry) -> None:
         self._registry = registry
         self._policies: VersionShelf[NamedArrays] = VersionShelf()
+        self._best: _Best | None = None
         self._rollbacks = 0
 
     @classmethod
     def build(cls, settings: CheckpointSettings, site: Site) -> CheckpointNode:
         registry = CheckpointRegistry(site.checkpoint_directory, settings.max_snapshots, run_id=site.run_id)
         return cls(registry)
+
+    def state(self) -> NamedArrays:
+        parts = {f"{_POLICY}{version}": policy for version, policy in self._policies.items.items()}
+        best = self._best
+        if best is not None:
+            parts[_BEST] = best.policy
+        facts = {
+            "evaluated": self._policies.evaluated,
+            "best": None if best is None else [as_plain(best.promotion), best.snapshot_id, best.parent],
+            "rollbacks": self._rollbacks,
+        }
+        return join(parts, facts)
+
+    def load_state(self, state: NamedArrays) -> Sequence[str]:
+        parts, facts = split(state)
+        best = parts.pop(_BEST, None)
+        policies = {int(name.removeprefix(_POLICY)): policy for name, policy in parts.items()}
+        self._policies.load(policies, facts["evaluated"])
+        self._rollbacks = int(facts["rollbacks"])
+        self._best = None
+        if best is None:
+            return ()
+        promotion, snapshot_id, parent = facts["best"]
+        self._best = _Best(from_plain(PolicyPromoted, promotion), best, snapshot_id, parent)
+        return self._write_missing(self._best)
 
     @handles(PolicyUpdated)
     def on_policy(self, event: PolicyUpdated, ctx: Context) -> None:
@@ -45,14 +93,12 @@ class CheckpointNode(Node):
 
     @handles(PolicyPromoted)
     def on_promoted(self, event: PolicyPromoted, ctx: Context) -> None:
-        snapshot = self._registry.save_policy(
-            self._policies.get(event.policy_version),
-            EvalMetrics(event.score, dict(event.metrics), event.window, ctx.now),
-            HyperparamSet(dict(event.params), event.window, ctx.now),
-            policy_version=event.policy_version,
-            # The window, not the event's number: the same seed gives the same snapshots in every run.
-            sequence=event.window,
-        )
+        policy = self._policies.get(event.policy_version)
+        best = self._best
+        parent = "" if best is None else best.snapshot_id
+        snapshot = self._write(event, policy, parent, ctx.now)
+        if best is None or event.score > best.promotion.score:
+            self._best = _Best(event, policy, snapshot.snapshot_id, parent)
         ctx.emit(
             SnapshotSaved(
                 snapshot_id=snapshot.snapshot_id,
@@ -68,21 +114,38 @@ class CheckpointNode(Node):
 
     @handles(RollbackRequested)
     def on_rollback(self, event: RollbackRequested, ctx: Context) -> None:
-        restored = self._registry.restore_best()
-        if restored is None:
+        best = self._best
+        if best is None:
             ctx.emit(RolledBack(window=event.window, final=event.final))
             return
-        best, policy = restored
-        for damage in self._registry.damaged:
-            ctx.log.warning("damaged snapshot skipped", snapshot=damage)
         self._rollbacks += 1
         ctx.emit(
             RolledBack(
                 window=event.window,
                 final=event.final,
                 snapshot_id=best.snapshot_id,
-                policy_version=best.policy_version,
-                score=best.eval_metrics.primary_score,
-                policy=ctx.write_blob("best", self._rollbacks, policy),
+                policy_version=best.promotion.policy_version,
+                score=best.promotion.score,
+                policy=ctx.write_blob("best", self._rollbacks, best.policy),
             )
         )
+
+    def _write(self, event: PolicyPromoted, policy: NamedArrays, parent: str, stamp: float) -> PolicySnapshot:
+        return self._registry.save_policy(
+            policy,
+            EvalMetrics(event.score, dict(event.metrics), event.window, stamp),
+            HyperparamSet(dict(event.params), event.window, stamp),
+            policy_version=event.policy_version,
+            # The window, not the event's number: the same seed gives the same snapshots in every run.
+            sequence=event.window,
+            parent=parent,
+        )
+
+    def _write_missing(self, best: _Best) -> Sequence[str]:
+        """Put the best policy into a registry without one as good: a run that branches off has a new one."""
+        there = self._registry.best
+        if there is not None and there.eval_metrics.primary_score >= best.promotion.score:
+            return ()
+        # A state holds no stamps, so this snapshot has none.
+        self._write(best.promotion, best.policy, best.parent, 0.0)
+        return (f"snapshot {best.snapshot_id}, the best so far, was not on disk: written again",)

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from optix_bus.evaluators import make_evaluator
 from optix_bus.evaluators.settings import EvaluatorSettings
 from optix_bus.interfaces import BaseEvaluator
 from optix_bus.messages import PolicyUpdated, WindowCollected, WindowScored
 from optix_bus.messages.collection import Purpose
+from optix_bus.nesting import by_number, join, memory_of, remind, split
 from optix_bus.runtime.node import Context, Node, Site, handles
-from optix_bus.types import EpisodeData, EvalMetrics
-from optix_bus.windows import unpack
+from optix_bus.types import EpisodeData, EvalMetrics, NamedArrays
+from optix_bus.windows import pack, unpack
 
 _NAN = float("nan")
+_EVALUATOR = "evaluator"
 
 
 @dataclass
 class _Parts:
-    """What has arrived of one evaluated window; a score needs all of it."""
+    """What has arrived of one evaluated window; a score needs all of it.
 
-    train: EpisodeData | None = None
-    validation: EpisodeData | None = None
+    Windows stay as they came, so that a state holds the bytes of the blobs.
+    """
+
+    train: NamedArrays | EpisodeData | None = None
+    validation: NamedArrays | EpisodeData | None = None
     diagnostics: dict[str, float] | None = None
     policy_version: int = -1
     hyperparams_version: int = -1
@@ -55,6 +62,33 @@ class EvaluatorNode(Node):
     def build(cls, settings: EvaluatorSettings, site: Site) -> EvaluatorNode:
         return cls(make_evaluator(settings), validation=site.has_validation)
 
+    def state(self) -> NamedArrays:
+        windows: dict[str, NamedArrays] = {}
+        described: dict[int, dict[str, Any]] = {}
+        for number, parts in self._memory.parts.items():
+            for role, data in (("train", parts.train), ("validation", parts.validation)):
+                if data is not None:
+                    windows[f"{role}-{number}"] = pack(data) if isinstance(data, EpisodeData) else data
+            described[number] = {
+                "diagnostics": parts.diagnostics,
+                "policy_version": parts.policy_version,
+                "hyperparams_version": parts.hyperparams_version,
+            }
+        memory = memory_of(self._evaluator)
+        if memory is not None:
+            windows[_EVALUATOR] = memory
+        return join(windows, {"windows": described, "learnt_with": self._memory.learnt_with})
+
+    def load_state(self, state: NamedArrays) -> Sequence[str]:
+        windows, facts = split(state)
+        self._memory.learnt_with = by_number(facts["learnt_with"])
+        self._memory.parts = {
+            number: _Parts(windows.get(f"train-{number}"), windows.get(f"validation-{number}"), **described)
+            for number, described in by_number(facts["windows"]).items()
+        }
+        remind(self._evaluator, windows.get(_EVALUATOR))
+        return ()
+
     @handles(PolicyUpdated)
     def on_policy(self, event: PolicyUpdated, ctx: Context) -> None:
         learnt_with = self._memory.learnt_with
@@ -67,9 +101,9 @@ class EvaluatorNode(Node):
     def on_window(self, event: WindowCollected, ctx: Context) -> None:
         if not event.evaluate:
             return
-        data = unpack(ctx.read_blob(event.data), ctx.now)
+        data = ctx.read_blob(event.data)
         if event.purpose == "confirm":
-            metrics = self._evaluator.score_validation(data)
+            metrics = self._evaluator.score_validation(unpack(data, ctx.now))
             self._emit("confirm", event.window, event.policy_version, event.hyperparams_version, metrics, ctx)
             return
         parts = self._memory.parts.setdefault(event.window, _Parts())
@@ -88,9 +122,10 @@ class EvaluatorNode(Node):
         del self._memory.parts[window]
         assert parts.train is not None
         assert parts.diagnostics is not None
-        metrics = self._evaluator.score(parts.train, dict(parts.diagnostics))
+        metrics = self._evaluator.score(unpack(parts.train, ctx.now), dict(parts.diagnostics))
         if parts.validation is not None:
-            metrics = self._evaluator.combine(metrics, self._evaluator.score_validation(parts.validation))
+            validation = self._evaluator.score_validation(unpack(parts.validation, ctx.now))
+            metrics = self._evaluator.combine(metrics, validation)
         self._emit("score", window, parts.policy_version, parts.hyperparams_version, metrics, ctx)
 
     def _emit(

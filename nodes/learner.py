@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from optix_bus.errors import LearningFailure
 from optix_bus.interfaces import ArrayAgent
 from optix_bus.messages import (
     AgentDescribed,
+    Event,
     ExternallyScored,
     HyperparametersChanged,
     HyperparametersProposed,
@@ -21,9 +22,10 @@ from optix_bus.messages import (
     WindowCollected,
 )
 from optix_bus.messages.learning import Origin
+from optix_bus.nesting import as_json, by_number, join, split
 from optix_bus.portable import capture, restore
 from optix_bus.runtime.node import Context, Node, Site, handles
-from optix_bus.types import HyperparamSet
+from optix_bus.types import HyperparamSet, NamedArrays
 from optix_bus.windows import unpack
 
 
@@ -50,6 +52,9 @@ class LearnerNode(Node):
         self._params: dict[int, dict[str, Any]] = {}
         self._current = 0
         self._stopped = False
+        # What the topology asks for, and what of it is news to a state: it holds after the window in hand.
+        self._asked = dict(agent.get_hyperparams().params)
+        self._news: dict[str, Any] = {}
 
     @classmethod
     def build(cls, settings: LearnerSettings, site: Site) -> LearnerNode:
@@ -57,6 +62,55 @@ class LearnerNode(Node):
 
     def teardown(self) -> None:
         self._agent.teardown()
+
+    @property
+    def repeats(self) -> bool:
+        """Six methods may keep more than what `save_weights` writes."""
+        return isinstance(self._agent, ArrayAgent)
+
+    def state(self) -> NamedArrays:
+        facts = {
+            "version": self._version,
+            "params": self._params,
+            "current": self._current,
+            # As the agent has them now: it may have changed some by itself while it learnt.
+            "in_force": dict(self._agent.get_hyperparams().params),
+            "stopped": self._stopped,
+            "asked": self._asked,
+            "news": self._news,
+        }
+        return join({"agent": capture(self._agent)}, facts)
+
+    def load_state(self, state: NamedArrays) -> Sequence[str]:
+        parts, facts = split(state)
+        restore(self._agent, parts["agent"])
+        # Weights may carry settings with them; what was in force comes back into force.
+        self._agent.set_hyperparams(HyperparamSet(dict(facts["in_force"])))
+        self._version, self._current = int(facts["version"]), int(facts["current"])
+        self._params = by_number(facts["params"])
+        self._stopped = bool(facts["stopped"])
+        before, asked = as_json(facts["asked"]), as_json(self._asked)
+        news = {key: value for key, value in asked.items() if key not in before or before[key] != value}
+        self._news = {**facts["news"], **news}
+        return [
+            f"{key} is {value!r} after the next window, as the topology says now"
+            for key, value in news.items()
+        ]
+
+    def repeat(self, event: Event, ctx: Context, recorded: Sequence[Event]) -> None:
+        """Take over what is on record: an agent of six methods would not learn the same again."""
+        if isinstance(event, StopRequested) or (isinstance(event, RolledBack) and event.final):
+            self._stopped = True
+        for answer in recorded:
+            if isinstance(answer, HyperparametersChanged) and answer.changed:
+                self._params[answer.version] = dict(answer.params)
+                self._apply(answer.version)
+            elif isinstance(answer, PolicyUpdated):
+                if isinstance(event, WindowCollected):
+                    self._forget_before(event.hyperparams_version)
+                restore(self._agent, ctx.read_blob(answer.policy))
+                self._apply(self._current)
+                self._version = answer.version
 
     @handles(RunStarted)
     def on_start(self, event: RunStarted, ctx: Context) -> None:
@@ -89,7 +143,8 @@ class LearnerNode(Node):
         data.metadata["learner_version"] = self._version
         diagnostics = _numbers(self._agent.learn(data), event.window)
         self._version += 1
-        self._params = {v: p for v, p in self._params.items() if v >= event.hyperparams_version}
+        self._forget_before(event.hyperparams_version)
+        self._take_news(ctx)
         self._publish("learned", event.window, event.hyperparams_version, diagnostics, ctx)
 
     @handles(HyperparametersProposed)
@@ -124,6 +179,20 @@ class LearnerNode(Node):
     @handles(StopRequested)
     def on_stop(self, event: StopRequested, ctx: Context) -> None:
         self._stopped = True
+
+    def _take_news(self, ctx: Context) -> None:
+        """Put into force what the topology of a fork asks for, as a proposal of its own."""
+        if not self._news:
+            return
+        params = {**self._agent.get_hyperparams().params, **self._news}
+        self._agent.set_hyperparams(HyperparamSet(params))
+        self._news = {}
+        self._current = max(self._params) + 1
+        params = self._params[self._current] = dict(self._agent.get_hyperparams().params)
+        ctx.emit(HyperparametersChanged(version=self._current, window=-1, params=params, changed=True))
+
+    def _forget_before(self, version: int) -> None:
+        self._params = {v: params for v, params in self._params.items() if v >= version}
 
     def _apply(self, version: int) -> None:
         self._agent.set_hyperparams(HyperparamSet(dict(self._params[version])))

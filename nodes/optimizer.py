@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from optix_bus.interfaces import BaseOptimizer
+from optix_bus.interfaces import BaseOptimizer, Stateful
 from optix_bus.messages import (
     AgentDescribed,
     HyperparametersChanged,
@@ -13,10 +13,14 @@ from optix_bus.messages import (
     WindowJudged,
     WindowScored,
 )
+from optix_bus.messages.plain import as_plain, from_plain
+from optix_bus.nesting import join, memory_of, remind, split
 from optix_bus.optimizers import make_optimizer
 from optix_bus.optimizers.settings import TuningSettings
 from optix_bus.runtime.node import Context, Node, Site, handles
-from optix_bus.types import EvalMetrics, HyperparamSet
+from optix_bus.types import EvalMetrics, HyperparamSet, NamedArrays
+
+_MEMORY = "optimizer"
 
 #: Makes the optimizer once the agent's own bounds are known: (param_bounds, log_params, rng).
 OptimizerFactory = Callable[[dict[str, tuple[float, float]], tuple[str, ...], Any], BaseOptimizer | None]
@@ -35,7 +39,12 @@ class OptimizerNode(Node):
 
     def __init__(self, factory: OptimizerFactory) -> None:
         self._factory = factory
+        self._described: AgentDescribed | None = None
         self._optimizer: BaseOptimizer | None = None
+        self._made = False
+        self._kind = ""
+        # After a restart: what the optimizer will go on from once there is an event to make it in.
+        self._memory: NamedArrays | None = None
         self._current = HyperparamSet({})
         self._history: list[EvalMetrics] = []
 
@@ -43,10 +52,39 @@ class OptimizerNode(Node):
     def build(cls, settings: TuningSettings, site: Site) -> OptimizerNode:
         return cls(lambda bounds, log_params, rng: make_optimizer(settings, bounds, log_params, rng))
 
+    @property
+    def repeats(self) -> bool:
+        """An optimizer without a state forgets."""
+        return not self._kind or self._memory is not None or isinstance(self._optimizer, Stateful)
+
+    def state(self) -> NamedArrays:
+        memory = self._memory if self._memory is not None else memory_of(self._optimizer)
+        facts = {
+            "agent": None if self._described is None else as_plain(self._described),
+            "kind": self._kind,
+            "params": self._current.params,
+            "params_window": self._current.episode_id,
+            "history": [[score.episode_id, score.primary_score, score.metrics] for score in self._history],
+        }
+        return join({} if memory is None else {_MEMORY: memory}, facts)
+
+    def load_state(self, state: NamedArrays) -> Sequence[str]:
+        parts, facts = split(state)
+        self._described = None if facts["agent"] is None else from_plain(AgentDescribed, facts["agent"])
+        self._optimizer, self._made = None, False
+        self._kind, self._memory = facts["kind"], parts.get(_MEMORY)
+        self._current = HyperparamSet(facts["params"], facts["params_window"], 0.0)
+        self._history = [
+            EvalMetrics(score, metrics, window, 0.0) for window, score, metrics in facts["history"]
+        ]
+        if self._kind and self._memory is None:
+            return (f"{self._kind} has no state() and load_state(): its memory starts anew",)
+        return ()
+
     @handles(AgentDescribed)
     def on_agent(self, event: AgentDescribed, ctx: Context) -> None:
-        bounds = {key: (low, high) for key, (low, high) in event.param_bounds.items()}
-        self._optimizer = self._factory(bounds, event.log_params, ctx.rng("probes"))
+        self._described = event
+        self._make(event, ctx)
 
     @handles(HyperparametersChanged)
     def on_changed(self, event: HyperparametersChanged, ctx: Context) -> None:
@@ -63,6 +101,8 @@ class OptimizerNode(Node):
     @handles(WindowJudged)
     def on_judged(self, event: WindowJudged, ctx: Context) -> None:
         proposed = self._current
+        if not self._made and self._described is not None:
+            self._make(self._described, ctx)
         if self._optimizer is not None and self._history and event.verdict != "unscored":
             if event.verdict == "improved":
                 self._optimizer.on_improvement(self._history[-1])
@@ -75,6 +115,18 @@ class OptimizerNode(Node):
                 params=proposed.params,
                 changed=proposed.params != self._current.params,
                 probing=self._optimizer is not None and self._optimizer.is_probing,
-                method=type(self._optimizer).__name__ if self._optimizer is not None else "none",
+                method=self._kind or "none",
             )
         )
+
+    def _make(self, agent: AgentDescribed, ctx: Context) -> None:
+        """The optimizer, with the same random stream whenever it is made."""
+        bounds = {key: (low, high) for key, (low, high) in agent.param_bounds.items()}
+        self._optimizer, self._made = self._factory(bounds, agent.log_params, ctx.rng("probes")), True
+        before, self._kind = self._kind, "" if self._optimizer is None else type(self._optimizer).__name__
+        memory, self._memory = self._memory, None
+        same = before == self._kind and remind(self._optimizer, memory)
+        if memory is not None and not same:
+            ctx.log.warning(
+                "another optimizer than before: its memory starts anew", was=before, now=self._kind
+            )

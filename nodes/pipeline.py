@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from optix_bus.agents.acting import load_policy
@@ -12,16 +12,24 @@ from optix_bus.interfaces import ArrayAgent
 from optix_bus.messages import (
     CollectWindow,
     EvaluationRequested,
+    Event,
     HyperparametersChanged,
     PolicyUpdated,
     StopRequested,
     WindowCollected,
 )
 from optix_bus.messages.collection import Purpose, Role
+from optix_bus.nesting import by_number, from_values, join, split, to_values
+from optix_bus.pipelines.resuming import take_up
 from optix_bus.pipelines.settings import PipelineSettings
+from optix_bus.portable import restore
 from optix_bus.runtime.node import Context, Node, Site, handles
-from optix_bus.types import EpisodeData
+from optix_bus.types import EpisodeData, HyperparamSet, NamedArrays
 from optix_bus.versions import VersionShelf
+
+_POLICY = "policy-"
+#: Episode numbers from one future of a fork to the next; no run plays as many.
+_BRANCH = 1 << 32
 
 
 class PipelineNode(Node):
@@ -47,7 +55,9 @@ class PipelineNode(Node):
         self._role: Role = role
         self._agent = agent
         self._episodes = episodes
-        self._policies: VersionShelf[Any] = VersionShelf()
+        self._policies: VersionShelf[NamedArrays] = VersionShelf()
+        self._frozen: dict[int, Any] = {}
+        self._frozen_params: dict[int, dict[str, Any]] = {}
         self._params: dict[int, dict[str, Any]] = {}
         self._windows: Iterator[EpisodeData] | None = None
         self._episodes_played = 0
@@ -70,9 +80,65 @@ class PipelineNode(Node):
             self._windows.close()
         self._pipeline.teardown()
 
+    @property
+    def repeats(self) -> bool:
+        """Episodes must be seeded one by one, and the agent must hold no more than its state."""
+        exact = self._agent is None or isinstance(self._agent, ArrayAgent)
+        return exact and bool(getattr(self._pipeline, "repeatable", False))
+
+    def state(self) -> NamedArrays:
+        parts = {f"{_POLICY}{version}": policy for version, policy in self._policies.items.items()}
+        if hasattr(self._pipeline, "progress"):
+            parts["progress"] = from_values(self._pipeline.progress())
+        facts = {
+            "evaluated": self._policies.evaluated,
+            "frozen_params": self._frozen_params,
+            "params": self._params,
+            "episodes_played": self._episodes_played,
+            "total_steps": self._total_steps,
+            "stopped": self._stopped,
+        }
+        return join(parts, facts)
+
+    def load_state(self, state: NamedArrays) -> Sequence[str]:
+        parts, facts = split(state)
+        progress = to_values(parts.pop("progress")) if "progress" in parts else None
+        policies = {int(name.removeprefix(_POLICY)): policy for name, policy in parts.items()}
+        self._policies.load(policies, facts["evaluated"])
+        self._frozen_params = by_number(facts["frozen_params"])
+        self._params = by_number(facts["params"])
+        self._episodes_played = int(facts["episodes_played"])
+        self._total_steps = int(facts["total_steps"])
+        self._stopped = bool(facts["stopped"])
+        # Where nothing was collected, or only whole episodes by their numbers, there is nothing to take up.
+        whole = self._role == "validation" and hasattr(self._pipeline, "evaluate")
+        if progress is None and (whole or not self._total_steps):
+            return ()
+        return take_up(self._pipeline, progress)
+
+    def repeat(self, event: Event, ctx: Context, recorded: Sequence[Event]) -> None:
+        """Count what is on record instead of collecting other windows than those that were learnt from."""
+        if isinstance(event, CollectWindow):
+            self._plan(event)
+        elif not isinstance(event, EvaluationRequested):
+            self.handle(event, ctx)
+        for answer in recorded:
+            if isinstance(answer, WindowCollected):
+                self._total_steps = answer.total_steps
+                if answer.purpose != "train":
+                    self._episodes_played += answer.episodes
+                elif hasattr(self._pipeline, "pass_over"):
+                    self._pipeline.pass_over(answer.window, answer.steps, answer.episodes)
+
+    def branch(self, number: int) -> None:
+        self._episodes_played += number * _BRANCH
+        if hasattr(self._pipeline, "skip_episodes"):
+            self._pipeline.skip_episodes(number * _BRANCH)
+
     @handles(PolicyUpdated)
     def on_policy(self, event: PolicyUpdated, ctx: Context) -> None:
-        if self._agent is None:
+        # With a shared agent the validation role needs them only to freeze it again after a restart.
+        if self._agent is None or self._role == "validation":
             self._policies.put(event.version, ctx.read_blob(event.policy))
 
     @handles(HyperparametersChanged)
@@ -86,7 +152,7 @@ class PipelineNode(Node):
 
     @handles(CollectWindow)
     def on_collect(self, event: CollectWindow, ctx: Context) -> None:
-        self._policies.plan(event.policy_version, event.evaluate)
+        self._plan(event)
         if self._stopped:
             return
         if self._role == "train":
@@ -106,6 +172,11 @@ class PipelineNode(Node):
         if self._role == "validation" and not self._stopped:
             data = self._evaluate(event.policy_version)
             self._announce(data, "confirm", event.window, event.policy_version, -1, ctx, True)
+
+    def _plan(self, event: CollectWindow) -> None:
+        self._policies.plan(event.policy_version, event.evaluate)
+        self._frozen = {v: agent for v, agent in self._frozen.items() if v in self._policies}
+        self._frozen_params = {v: params for v, params in self._frozen_params.items() if v in self._policies}
 
     def _announce(
         self,
@@ -164,24 +235,39 @@ class PipelineNode(Node):
         if self._agent is None:
             self._acting(policy_version, -1)
         else:
-            self._pipeline.set_agent(self._frozen(policy_version))
+            self._pipeline.set_agent(self._freeze(policy_version))
         evaluated: EpisodeData = self._pipeline.evaluate(self._episodes, first)
         return evaluated
 
-    def _frozen(self, version: int) -> Any:
+    def _freeze(self, version: int) -> Any:
         """A copy of the shared agent as it was when this version was current.
 
         The learner changes the agent before the version is confirmed; and what `act` stashes for `learn`, and
         what it counts, must not come from validation episodes.
         """
-        if version not in self._policies:
-            actor = self._agent.policy() if isinstance(self._agent, ArrayAgent) else self._agent
-            try:
-                self._policies.put(version, copy.deepcopy(actor))
-            except Exception as error:
-                raise ConfigurationError(
-                    f"{type(self._agent).__name__} cannot be copied for validation "
-                    f"({type(error).__name__}: {error}); give it __deepcopy__, or "
-                    "state(), load_state(), policy() and reseed()"
-                ) from error
-        return self._policies.get(version)
+        if version in self._frozen:
+            return self._frozen[version]
+        arrays = isinstance(self._agent, ArrayAgent)
+        params = dict(self._agent.get_hyperparams().params)
+        if version not in self._frozen_params and version == max(self._policies.items):
+            frozen = self._copied(self._agent.policy() if arrays else self._agent)
+        else:
+            # It was current before a restart, and the agent may have learnt on since.
+            params = self._frozen_params.get(version, params)
+            twin = self._copied(self._agent)
+            restore(twin, self._policies.get(version))
+            twin.set_hyperparams(HyperparamSet(dict(params)))
+            frozen = twin.policy() if arrays else twin
+        self._frozen_params[version] = params
+        self._frozen[version] = frozen
+        return frozen
+
+    def _copied(self, actor: Any) -> Any:
+        try:
+            return copy.deepcopy(actor)
+        except Exception as error:
+            raise ConfigurationError(
+                f"{type(self._agent).__name__} cannot be copied for validation "
+                f"({type(error).__name__}: {error}); give it __deepcopy__, or "
+                "state(), load_state(), policy() and reseed()"
+            ) from error

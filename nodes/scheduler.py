@@ -263,7 +263,9 @@ class SchedulerNode(Node):
         window = self._book.close()
         assert window.policy_after is not None
         now = self._now
-        now.policy_version = window.policy_after
+        # With lookahead the next window may have been learnt from before this one was rolled back: versions
+        # grow, so what it led to is not what the learner goes on from.
+        now.policy_version = max(now.policy_version, window.policy_after)
         if window.hyperparams_after is not None:
             now.hyperparams_version = window.hyperparams_after
         now.steps = window.steps

@@ -130,6 +130,24 @@ class ArrayAgent(Protocol):
         ...
 
 
+@runtime_checkable
+class Stateful(Protocol):
+    """An evaluator, optimizer or callback with a memory that should outlive its process.
+
+    ``state()`` returns plain values (numbers, texts, arrays, and lists and mappings of them) without stamps;
+    they travel as JSON, so keys come back as texts and tuples as lists. Without these two methods a node that
+    is restarted begins with a fresh object.
+    """
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `load_state` needs to go on from here."""
+        ...
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from there. Settings are those of this object, whatever the state's were."""
+        ...
+
+
 class BasePipeline(ABC):
     """Where experience comes from. `episodes` is a generator of windows; the loop asks for one at a time."""
 
@@ -156,7 +174,7 @@ class BasePipeline(ABC):
 
 
 class BaseEvaluator(ABC):
-    """Turns experience into a score. Higher is better."""
+    """Turns experience into a score. Higher is better. One with a memory is `Stateful`."""
 
     @abstractmethod
     def score(self, episode_data: EpisodeData, train_diagnostics: dict[str, Any]) -> EvalMetrics:
@@ -181,7 +199,10 @@ class BaseEvaluator(ABC):
 
 
 class BaseOptimizer(ABC):
-    """Tunes hyperparameters inside one run, one suggestion for each evaluated window."""
+    """Tunes hyperparameters inside one run, one suggestion for each evaluated window.
+
+    One that remembers anything should be `Stateful`, or a restart makes it forget.
+    """
 
     @abstractmethod
     def suggest(
@@ -205,7 +226,8 @@ class BaseOptimizer(ABC):
 
 class LoopCallback:
     """Hooks into the loop. All run in the process that drives it; one that raises is logged, counted
-    and called again at its next event, and never hurts the loop."""
+    and called again at its next event, and never hurts the loop. After a restart a hook may be called again
+    for what it has already heard; one with a memory is `Stateful`."""
 
     def on_loop_start(self) -> None:
         """Before the first window."""

@@ -1,7 +1,8 @@
 """Several named arrays and plain facts as one, and apart again: the form in which nodes write their states.
 
 Names of parts become prefixes of names of arrays. What is no array travels as JSON, so keys come back as
-texts, tuples as lists and NumPy numbers as plain ones.
+texts, tuples as lists and NumPy numbers as plain ones. The order of keys, which JSON loses where it is
+sorted, is kept: what a node emits shows it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from optix_bus.errors import ConfigurationError
+from optix_bus.interfaces import Stateful
 from optix_bus.types import NamedArrays
 
 V = TypeVar("V")
@@ -29,7 +31,7 @@ def join(parts: Mapping[str, NamedArrays], facts: Mapping[str, Any] | None = Non
             raise ConfigurationError(f"found a part named {part!r}, expected a name without a slash")
         arrays.update({f"{part}/{name}": array for name, array in content.arrays.items()})
     described = {part: dict(content.metadata) for part, content in parts.items()}
-    return NamedArrays(arrays, {"parts": described, "facts": dict(facts or {})})
+    return NamedArrays(arrays, {"parts": described, "facts": _ordered(dict(facts or {}))})
 
 
 def split(state: NamedArrays) -> tuple[dict[str, NamedArrays], dict[str, Any]]:
@@ -40,7 +42,7 @@ def split(state: NamedArrays) -> tuple[dict[str, NamedArrays], dict[str, Any]]:
         arrays[part][own] = array
     described = state.metadata["parts"]
     parts = {part: NamedArrays(own, dict(described[part])) for part, own in arrays.items()}
-    return parts, dict(state.metadata["facts"])
+    return parts, _restored(state.metadata["facts"])
 
 
 def by_number(values: Mapping[Any, V]) -> dict[int, V]:
@@ -56,12 +58,12 @@ def from_values(values: Mapping[str, Any]) -> NamedArrays:
     """
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     plain = {str(key): _take(value, (str(key),), arrays) for key, value in values.items()}
-    return NamedArrays(arrays, {"values": plain})
+    return NamedArrays(arrays, {"values": _ordered(plain)})
 
 
 def to_values(state: NamedArrays) -> dict[str, Any]:
     """What `from_values` was given, as JSON gives it back; the arrays may be read-only."""
-    values = _copy(state.metadata["values"])
+    values = _restored(state.metadata["values"])
     for name, array in state.arrays.items():
         *path, last = (step.replace("~1", "/").replace("~0", "~") for step in name.split("/"))
         place = values
@@ -72,6 +74,24 @@ def to_values(state: NamedArrays) -> dict[str, Any]:
         else:
             place[last] = array
     return dict(values)
+
+
+def as_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values as they come back from a state, to be compared with some that did."""
+    return to_values(from_values(values))
+
+
+def memory_of(thing: Any) -> NamedArrays | None:
+    """The state of a user's object; None where it is not `Stateful`."""
+    return from_values(thing.state()) if isinstance(thing, Stateful) else None
+
+
+def remind(thing: Any, memory: NamedArrays | None) -> bool:
+    """Give a user's object the memory of its predecessor; whether there was one and it takes it."""
+    if memory is None or not isinstance(thing, Stateful):
+        return False
+    thing.load_state(to_values(memory))
+    return True
 
 
 def _take(value: Any, path: tuple[str, ...], arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
@@ -93,7 +113,22 @@ def _take(value: Any, path: tuple[str, ...], arrays: dict[str, np.ndarray[Any, A
     )
 
 
-def _copy(value: Any) -> Any:
+def _ordered(value: Any) -> Any:
+    """The value with mappings that are not in the order of their keys as a list of pairs below the key ""."""
+    if isinstance(value, Mapping):
+        keys = [str(key) for key in value]
+        plain = {key: _ordered(item) for key, item in zip(keys, value.values(), strict=True)}
+        return (
+            plain
+            if keys == sorted(keys) and "" not in plain
+            else {"": [list(pair) for pair in plain.items()]}
+        )
+    return [_ordered(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _restored(value: Any) -> Any:
+    """A copy of the value that `_ordered` was given."""
     if isinstance(value, dict):
-        return {key: _copy(item) for key, item in value.items()}
-    return [_copy(item) for item in value] if isinstance(value, list) else value
+        pairs = value[""] if "" in value else value.items()
+        return {key: _restored(item) for key, item in pairs}
+    return [_restored(item) for item in value] if isinstance(value, list) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Generic, TypeVar
 
 from optix_bus.errors import NodeFailure
@@ -32,6 +33,21 @@ class VersionShelf(Generic[T]):
         if evaluate:
             self._evaluated = [*self._evaluated[-1:], version]
         self._items = {v: item for v, item in self._items.items() if v >= version or v in self._evaluated}
+
+    @property
+    def items(self) -> Mapping[int, T]:
+        """What is kept, by version."""
+        return self._items
+
+    @property
+    def evaluated(self) -> list[int]:
+        """The versions whose scores may still be under way, oldest first."""
+        return self._evaluated
+
+    def load(self, items: Mapping[int, T], evaluated: Iterable[int]) -> None:
+        """Keep exactly this: `items` and `evaluated` of another shelf."""
+        self._items = dict(sorted(items.items()))
+        self._evaluated = list(evaluated)
 
     def __contains__(self, version: int) -> bool:
         return version in self._items

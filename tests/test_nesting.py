@@ -41,6 +41,17 @@ def test_what_is_joined_can_be_joined_again() -> None:
     assert (again["a"].metadata, facts) == ({"m": 1}, {"f": 2})
 
 
+def test_the_order_of_keys_survives_the_sorting_of_json() -> None:
+    facts = {"z": {"b": 1, "a": [{"d": 1, "c": 2}]}, "m": {10: "x", 9: "y", 100: {}}, "": 5, "a": {"": {}}}
+    _, found = split(through_bytes(join({}, facts)))
+    assert list(found) == ["z", "m", "", "a"]
+    assert list(found["z"]["a"][0]) == ["d", "c"]
+    assert found["m"] == {"10": "x", "9": "y", "100": {}}
+    assert list(found["m"]) == ["10", "9", "100"]
+    assert (found[""], found["a"]) == (5, {"": {}})
+    assert list(to_values(through_bytes(from_values(facts)))) == ["z", "m", "", "a"]
+
+
 @pytest.mark.parametrize("name", ["", "a/b"])
 def test_a_part_without_a_proper_name_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="without a slash"):

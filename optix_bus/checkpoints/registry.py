@@ -105,7 +105,8 @@ class CheckpointRegistry:
             policy_version: which version of the run's policy it is.
             sequence: its number within the run, of the event that promoted it; by default counted on. The
                 same number again replaces the snapshot, so a step that is executed twice leaves one.
-            parent: snapshot it descends from; by default the best so far.
+            parent: snapshot it descends from; by default the best of those with smaller numbers that are on
+                disk. Who may save the same policy again says it, because by then the disk holds others.
 
         Raises:
             CheckpointError: the disk is full or cannot be written; nothing of the snapshot is left then.
@@ -290,9 +291,14 @@ class CheckpointRegistry:
         return sorted(self._manifests.values(), key=rank, reverse=True)
 
     def _prune(self, newest: str) -> None:
-        """Delete all but the best; the newest stays until the next save, whatever it scores."""
+        """Delete all but the best; the newest stays until the next save, whatever it scores.
+
+        So do later ones of this run: a run that does again what it did saves an old one after them.
+        """
+        number = self._manifests[newest].sequence
         for manifest in self._ranked()[self.max_snapshots :]:
-            if manifest.snapshot_id != newest:
+            later = manifest.run == self.run_id and manifest.sequence > number
+            if manifest.snapshot_id != newest and not later:
                 del self._manifests[manifest.snapshot_id]
                 shutil.rmtree(self.directory / manifest.snapshot_id, ignore_errors=True)
 

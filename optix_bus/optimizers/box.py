@@ -59,6 +59,11 @@ class ParamBox:
         self.names = kept
         self._integer = frozenset(name for name in kept if isinstance(params[name], int))
 
+    @property
+    def space(self) -> list[list[Any]]:
+        """What each coordinate means, as plain values: name, low, high, and whether it is on a log scale."""
+        return [[name, *self._bounds[name], name in self._log] for name in self.names]
+
     def smallest_steps(self) -> np.ndarray[Any, Any]:
         """``[d]`` the distance in the box at which integers differ; 0 for real numbers."""
         return np.array(

@@ -101,6 +101,7 @@ class SPSAOptimizer(BaseOptimizer):
         self._steps = 0  # gradient estimates finished
         self._probes: list[_Probe] = []
         self._version = 0
+        self._space: list[list[Any]] = []  # what the coordinates of the points mean
         self._seen = -1
         self._scored = 0
         self._signal = self._noise = self._scale = 0.0
@@ -154,6 +155,7 @@ class SPSAOptimizer(BaseOptimizer):
         """Plain values from which `load_state` goes on, to the same suggestions."""
         return {
             "seed": self._seed,
+            "space": self._space,
             "centre": None if self._centre is None else self._centre.tolist(),
             "proposed": None if self._proposed is None else self._proposed.tolist(),
             "round": self._round,
@@ -167,8 +169,10 @@ class SPSAOptimizer(BaseOptimizer):
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from a `state`, with the same arguments. The next `suggest` learns the parameters' types."""
+        """Go on from a `state`. The arguments of this optimizer hold: where it tunes other parameters, or
+        within other bounds, it restarts from those in force at the next `suggest`."""
         self._seed = int(state["seed"])
+        self._space = [list(axis) for axis in state["space"]]
         self._centre = None if state["centre"] is None else np.array(state["centre"], np.float64)
         self._proposed = None if state["proposed"] is None else np.array(state["proposed"], np.float64)
         self._round, self._steps = int(state["round"]), int(state["steps"])
@@ -181,7 +185,11 @@ class SPSAOptimizer(BaseOptimizer):
         """Start at, or after a change by somebody else restart from, the parameters in force."""
         self._box.fit(params)
         here = self._box.encode(params)
-        if self._centre is None:
+        moved, self._space = self._space != self._box.space, self._box.space
+        if moved and self._centre is not None:
+            # Restored into other bounds: the parameters in force are the same, their coordinates are not.
+            self._probes = []
+        elif self._centre is None:
             self._version = int(history[-1].metrics.get(VERSION, 0)) if history else 0
         elif self._proposed is not None and np.allclose(here, self._proposed, atol=1e-4):
             return

@@ -60,7 +60,7 @@ class BatchPipeline(SteppingPipeline):
                 f"found a vector environment ({env}), expected a single one: "
                 "use VectorBatchPipeline(envs=..., agent=...)"
             )
-        given = hasattr(env, "step")
+        given = hasattr(env, "step") and not isinstance(env, type)
         super().__init__(
             _given(env) if given else _built(env, env_id),
             1,

@@ -102,6 +102,13 @@ class SteppingPipeline(BasePipeline):
         """How many environments are stepped side by side."""
         return self._environments
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether the same policies collect the same windows again, and open episodes can be rebuilt: every
+        episode has a seed of its own. That an environment keeps to its seed shows only when it is rebuilt.
+        """
+        return self._ready().keeps_actions
+
     def setup(self) -> None:
         """Build the environments, where they were not given. Calling it again does nothing."""
         self._ready()
@@ -246,6 +253,40 @@ class SteppingPipeline(BasePipeline):
         self._abandoned = [*progress["abandoned"], *lost]
         return lost
 
+    def begin_anew(self, progress: dict[str, Any]) -> list[int]:
+        """Go on counting where `progress` was taken, with new episodes everywhere, also where this pipeline
+        is built otherwise.
+
+        Returns:
+            Numbers of the episodes that are given up. The next window lists them as abandoned.
+        """
+        self._abandon()
+        self._ledger.next_number = int(progress["next_episode"])
+        self._windows = int(progress["windows"])
+        self._total_steps = int(progress["total_steps"])
+        lost = [int(number) for number in progress["episodes"] if number >= 0]
+        self._abandoned = [*progress["abandoned"], *lost]
+        return lost
+
+    def pass_over(self, window: int, steps: int, ended: int) -> None:
+        """Leave out a window that an earlier life has collected and that cannot be collected again.
+
+        Open episodes are given up, and numbers go on behind all that the window can have used.
+
+        Args:
+            window: its number.
+            steps: its transitions.
+            ended: episodes that ended in it.
+        """
+        self._abandon()
+        self._ledger.next_number += ended + self._environments
+        self._windows = window + 1
+        self._total_steps += steps
+
+    def skip_episodes(self, count: int) -> None:
+        """Leave out the next episode numbers, so that other episodes follow. Open ones go on."""
+        self._ledger.next_number += count
+
     def _acting(self) -> Actor:
         if self._actor is None:
             raise ConfigurationError("this pipeline has no agent: build it with agent=..., or call set_agent")
@@ -315,20 +356,7 @@ class SteppingPipeline(BasePipeline):
 
     def _window(self, filled: Window, number: int, collector: Collector) -> EpisodeData:
         ended, self._abandoned, abandoned = collector.ledger.ended, [], self._abandoned
-        data = EpisodeData(
-            observations=filled.observations[:-1],
-            actions=filled.actions,
-            rewards=filled.rewards.astype(np.float32),
-            terminated=filled.terminated,
-            truncated=filled.truncated,
-            infos=filled.infos(),
-            episode_id=number,
-            final_observations=filled.final_observations(),
-            log_probs=filled.log_probs,
-            values=filled.values,
-            episode_starts=filled.starts[:-1],
-            valid=filled.valid,
-        )
+        data = filled.data(number)
         self._total_steps += data.length
         data.metadata = self._facts(collector.stepper) | {
             "window": number,

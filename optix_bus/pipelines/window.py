@@ -9,6 +9,7 @@ import numpy as np
 from optix_bus.interfaces import Acting
 from optix_bus.pipelines.infos import SparseInfos
 from optix_bus.pipelines.layout import Layout
+from optix_bus.types import EpisodeData
 
 Array = np.ndarray[Any, Any]
 
@@ -64,6 +65,23 @@ class Window:
         self.valid[step, row] = False
         self.rewards[step, row] = 0.0
         self.terminated[step, row] = self.truncated[step, row] = False
+
+    def data(self, number: int) -> EpisodeData:
+        """The whole window; ``number`` is its own."""
+        return EpisodeData(
+            observations=self.observations[:-1],
+            actions=self.actions,
+            rewards=self.rewards.astype(np.float32),
+            terminated=self.terminated,
+            truncated=self.truncated,
+            infos=self.infos(),
+            episode_id=number,
+            final_observations=self.final_observations(),
+            log_probs=self.log_probs,
+            values=self.values,
+            episode_starts=self.starts[:-1],
+            valid=self.valid,
+        )
 
     def final_observations(self) -> Array:
         """``[T, B, ...]``: the true next observation of each step."""
