@@ -30,12 +30,13 @@ from optix_bus.bus.hub_intake import Intake
 from optix_bus.bus.hub_side import SideDesk
 from optix_bus.bus.journal_writer import JournalWriter
 from optix_bus.bus.ledger import Ledger
+from optix_bus.bus.sockets import MORE, NOW, READABLE, compiled
 from optix_bus.errors import OptixError
 from optix_bus.failpoints import reached
 from optix_bus.settings import setting
 
-_NOW = zmq.NOBLOCK
-_MORE = zmq.NOBLOCK | zmq.SNDMORE
+#: Events that follow each other faster than this are taken in batches.
+_BURST_SECONDS = 0.0002
 #: A node that never stops sending must not keep the hub from stopping; what is left stays in its outbox.
 _DRAIN_BATCHES = 100
 
@@ -88,9 +89,11 @@ class Hub:
         self._side = SideDesk(side_in, side_out, self.ledger, self.counters)
         self._control = ControlDesk(control, self.journal, self.ledger, self.boot, self.counters)
         self._intake = Intake(self._in, self.journal, self.ledger, self.clock, self.counters)
-        self._poll = [(self._in, zmq.POLLIN), (control, zmq.POLLIN), (side_in, zmq.POLLIN)]
+        self._poll = [(socket, READABLE) for socket in (self._in, control, side_in)]
+        self._send = compiled(self._out).send
         self._control_socket = control
         self._next_beacon = self.clock.monotonic()
+        self._ordered_at = 0.0
         self._was_failing = False
         if self.journal.torn_bytes:
             self.counters["torn_bytes"] = self.journal.torn_bytes
@@ -126,8 +129,12 @@ class Hub:
         return published
 
     def _order(self) -> int:
-        self._intake.take(self.settings.batch_events)
-        return self._commit()
+        # Alone, an event costs one look into the queue and not a second one that finds it empty.
+        now = self.clock.monotonic()
+        self._intake.take(self.settings.batch_events if now - self._ordered_at < _BURST_SECONDS else 1)
+        published = self._commit()
+        self._ordered_at = self.clock.monotonic()
+        return published
 
     def _commit(self) -> int:
         intake = self._intake
@@ -140,11 +147,11 @@ class Hub:
             reached("publish.before")
             if self._each and not self._each.isdisjoint(intake.types(count)):
                 self.journal.sync()
-            out = self._out.send
+            out = self._send
             for event_type, header, body in intake.published(count):
-                out(event_type, _MORE)
-                out(header, _MORE)
-                out(body, _NOW)
+                out(event_type, MORE)
+                out(header, MORE)
+                out(body, NOW)
             reached("publish.after")
         if intake.waiting:
             self._report_failure()

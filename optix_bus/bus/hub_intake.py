@@ -12,10 +12,12 @@ from optix_bus.bus.clock import Clock
 from optix_bus.bus.journal_writer import JournalWriter
 from optix_bus.bus.ledger import FUTURE_CAUSE, GAP, UNANNOUNCED, Ledger, NodeState
 from optix_bus.bus.record import stored_form
+from optix_bus.bus.sockets import NOW, compiled
 
 #: A name costs memory in every process that reads the journal; nobody needs this many.
 MAX_TYPES = 1000
 _MAX_REFUSALS = 20
+_RCVMORE = int(zmq.RCVMORE)
 #: A batch is held in memory, once as it came and once as it is written.
 _BATCH_BYTES = 1024 * 1024
 
@@ -34,7 +36,8 @@ class Intake:
         clock: Clock,
         counters: dict[str, int],
     ) -> None:
-        self._socket = socket
+        self._recv = compiled(socket).recv
+        self._option = compiled(socket).get
         self._journal = journal
         self._ledger = ledger
         self._clock = clock
@@ -58,23 +61,23 @@ class Intake:
     def take(self, limit: int) -> None:
         """Read at most ``limit`` messages, or about a MiB of them, that have arrived."""
         self._bytes = 0
-        recv, more = self._socket.recv, self._socket.getsockopt
+        recv, option = self._recv, self._option
         try:
             for _ in range(limit):
                 if self._bytes > _BATCH_BYTES:
                     return
-                header = recv(zmq.NOBLOCK)
-                if not more(zmq.RCVMORE):
+                header = recv(NOW)
+                if not option(_RCVMORE):
                     self._refuse("frames", "one frame, expected three: header, type, body")
                     continue
-                event_type = recv(zmq.NOBLOCK)
-                if not more(zmq.RCVMORE):
+                event_type = recv(NOW)
+                if not option(_RCVMORE):
                     self._refuse("frames", "two frames, expected three: header, type, body")
                     continue
-                body = recv(zmq.NOBLOCK)
-                if more(zmq.RCVMORE):
-                    while more(zmq.RCVMORE):
-                        recv(zmq.NOBLOCK)
+                body = recv(NOW)
+                if option(_RCVMORE):
+                    while option(_RCVMORE):
+                        recv(NOW)
                     self._refuse("frames", "more than three frames")
                     continue
                 self._one(header, event_type, body)

@@ -186,7 +186,14 @@ class Supervisor:
 
     def _connect(self, plan: RunPlan) -> None:
         """The supervisor's own link; waits for the hub, which is starting."""
-        link = Link(HubEndpoints.in_directory(plan.sockets), [SUPERVISOR], 1, side=(HEARTBEAT, HUB))
+        link = Link(
+            HubEndpoints.in_directory(plan.sockets),
+            [SUPERVISOR],
+            1,
+            side=(HEARTBEAT, HUB),
+            # It looks at everything a few times a second: being woken by each event would help nobody.
+            wake_types=(RunFinished.__name__,),
+        )
         self._link = link
         deadline = time.monotonic() + self._topology.run.start_seconds
         while not link.is_connected:
