@@ -47,6 +47,8 @@ class ConvergenceWatch:
         self._series = EvaluationSeries(max(longest, _LONG) if own else longest)
         self._looks = 0
         self._looks_before = 0
+        #: The line through the window of the last look, where there was one.
+        self._fit: SlopeFit | None = None
         self.report: EquivalenceReport | None = None
 
     def record(
@@ -98,7 +100,7 @@ class ConvergenceWatch:
             return bool(len(recent) and recent.mean() >= self._settings.score_floor)
         if len(recent) < 3:
             return False
-        fit = fit_slope(recent)
+        fit = self._fit if self._fit is not None else fit_slope(recent)
         start = self._series.start[:, 0]
         single = max(fit.residual_sd, self._series.start_error())
         error = math.hypot(single / math.sqrt(len(start)), fit.residual_sd / math.sqrt(max(fit.n_eff, 1.0)))
@@ -125,6 +127,7 @@ class ConvergenceWatch:
 
     def _look(self) -> EquivalenceReport:
         settings, scores = self._settings, self._series.scores
+        self._fit = None
         window = settings.convergence_window or SMALLEST_WINDOW
         if settings.convergence == "classical":
             if window > len(scores):
@@ -142,12 +145,14 @@ class ConvergenceWatch:
             if window >= longest and not own:
                 margin = max(margin, resolvable_margin(noise, window, r))
             if window >= longest or (needed <= window and fit.half_width * POWERFUL <= margin):
+                self._fit = fit
                 return equivalence_test(
                     scores[-window:],
                     margin,
                     looks_before=self._looks,
                     looks_needed=settings.looks,
                     asked_margin=asked,
+                    fit=fit,
                 )
             # Step by step: a longer window knows noise and correlation better than the one that asks for it.
             grown = min(max(needed, _LEAST_GROWTH * window), _MOST_GROWTH * window)

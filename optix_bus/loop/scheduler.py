@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from optix_bus.loop.convergence import ConvergenceWatch
 from optix_bus.loop.settings import LoopSettings
 from optix_bus.stats import fit_slope, t_quantile
@@ -88,6 +86,8 @@ class BackoffScheduler:
         self._non_improvements = 0
         self._total = 0
         self._last_adapted: int | None = None
+        self._noise_of: tuple[int, int] | None = None  # (scores recorded, score window) of the noise below
+        self._noise = 0.0
 
     @classmethod
     def from_settings(cls, settings: LoopSettings, watch: ConvergenceWatch) -> BackoffScheduler:
@@ -141,13 +141,17 @@ class BackoffScheduler:
     def smoothed(self) -> float:
         """Mean of the latest ``score_smoothing`` scores; NaN before the first."""
         recent = self._scores[-self.score_smoothing :]
-        return float(np.mean(recent)) if recent else math.nan
+        return sum(recent) / len(recent) if recent else math.nan
 
     @property
     def noise(self) -> float:
         """Standard deviation of the latest ``score_window`` scores around their trend; 0 for fewer than 4."""
-        recent = self._scores[-self.score_window :]
-        return fit_slope(recent).residual_sd if len(recent) >= 4 else 0.0
+        asked = (self._total, self.score_window)
+        if self._noise_of != asked:
+            recent = self._scores[-self.score_window :]
+            self._noise = fit_slope(recent).residual_sd if len(recent) >= 4 else 0.0
+            self._noise_of = asked
+        return self._noise
 
     @property
     def margin(self) -> float:
@@ -195,7 +199,8 @@ class BackoffScheduler:
         keep = max(self.score_window, self.score_smoothing, self.trend_window)
         self._scores = [*self._scores[1 - keep :], score] if keep > 1 else [score]
         self._total += 1
-        self._levels = [*self._levels[1 - _LEVELS :], self.smoothed]
+        self._levels.append(self.smoothed)
+        del self._levels[:-_LEVELS]
         if self._owns_watch:
             self.watch.record(score)
 
@@ -260,6 +265,7 @@ class BackoffScheduler:
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`, by the settings of this scheduler."""
         self._scores = [float(value) for value in state["scores"]]
+        self._noise_of = None
         self._levels = [float(value) for value in state["levels"]]
         self._best = state["best"]
         self._growth = float(state["growth"])

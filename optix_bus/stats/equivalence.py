@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -67,7 +67,7 @@ class EquivalenceReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for a message or a file; what is not finite becomes None."""
-        found = {**asdict(self), "not_excluded": self.not_excluded}
+        found = {**vars(self), "not_excluded": self.not_excluded}
         return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in found.items()}
 
 
@@ -98,6 +98,7 @@ def equivalence_test(
     looks_before: int = 0,
     looks_needed: int = 3,
     asked_margin: float | None = None,
+    fit: SlopeFit | None = None,
 ) -> EquivalenceReport:
     """Whether the ``[n]`` scores, the window itself, exclude a rise of ``margin`` (score units) per window.
 
@@ -111,8 +112,10 @@ def equivalence_test(
         looks_before: looks running that passed before this one.
         looks_needed: looks running for the verdict ``plateau``.
         asked_margin: what `margin` would have been with an unlimited window.
+        fit: the line through these scores, where it is known already.
     """
-    fit = fit_slope(scores)
+    if fit is None:
+        fit = fit_slope(scores)
     spread = fit.half_width
     bound = fit.rise + spread
     verdict: Verdict

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,14 @@ class SlopeFit:
         return self.slope * self.n
 
 
+@lru_cache(maxsize=512)
+def _places(n: int) -> np.ndarray[Any, Any]:
+    """``[n]`` equal distances around zero."""
+    places = np.arange(n) - (n - 1) / 2.0
+    places.flags.writeable = False
+    return places
+
+
 def fit_slope(scores: Sequence[float] | np.ndarray[Any, Any]) -> SlopeFit:
     """Fit a line to ``[n]`` scores taken at equal distances, n >= 3.
 
@@ -75,20 +84,24 @@ def fit_slope(scores: Sequence[float] | np.ndarray[Any, Any]) -> SlopeFit:
     """
     y = np.asarray(scores, np.float64)
     n = y.size
-    if y.ndim != 1 or n < 3 or not np.isfinite(y).all():
+    # Every judgement of the loop makes several of these: `dot` where a method or an operator would cost more
+    # than the arithmetic. The square sum is finite only where every score is.
+    squares = float(np.dot(y, y)) if y.ndim == 1 and n >= 3 else math.nan
+    if not math.isfinite(squares) and not (squares == math.inf and np.isfinite(y).all()):
         raise ValueError(f"found scores of shape {y.shape}, expected three finite numbers or more")
-    x = np.arange(n) - (n - 1) / 2.0
+    x = _places(n)
     sxx = n * (n * n - 1.0) / 12.0
-    level = float(y.mean())
-    slope = float(x @ (y - level)) / sxx
-    residuals = y - level - slope * x
-    rss = float(residuals @ residuals)
-    rounding = _ROUNDING * float(np.abs(y).max())
-    if rss <= n * rounding * rounding:
-        # An exact line: nothing is uncertain. A slope that is rounding is no slope.
-        exact = 0.0 if abs(slope) * n <= rounding * n else slope
-        return SlopeFit(n, exact, 0.0, 0.0, 0.0, float(n), 0.0)
-    r = float(residuals[1:] @ residuals[:-1]) / rss
+    deviations = y - float(np.add.reduce(y)) / n
+    slope = float(np.dot(x, deviations)) / sxx
+    residuals = deviations - slope * x
+    rss = float(np.dot(residuals, residuals))
+    if rss <= n * _ROUNDING * _ROUNDING * squares:
+        rounding = _ROUNDING * float(np.abs(y).max())
+        if rss <= n * rounding * rounding:
+            # An exact line: nothing is uncertain. A slope that is rounding is no slope.
+            exact = 0.0 if abs(slope) * n <= rounding * n else slope
+            return SlopeFit(n, exact, 0.0, 0.0, 0.0, float(n), 0.0)
+    r = float(np.dot(residuals[1:], residuals[:-1])) / rss
     corrected = min(max(r + (2.0 + 4.0 * r) / n, 0.0), _HIGHEST)
     n_eff = n * (1.0 - corrected) / (1.0 + corrected)
     error = math.sqrt(rss / (n_eff - 2.0) / sxx) if n_eff > 2.0 else math.inf
