@@ -98,7 +98,7 @@ def test_what_is_no_expression_over_an_event_is_refused_with_the_reason(text: st
 
 @pytest.mark.parametrize("text", ["score > 'high'", "window in 3", "-purpose > 3"])
 def test_what_cannot_be_compared_is_said_and_not_taken_for_false(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="cannot be compared|is no number"):
+    with pytest.raises(ConfigurationError, match=r"cannot be compared|is no number"):
         holds(text)
 
 

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from optix_bus.errors import ConfigurationError
-from optix_bus.runtime.playback import HandlerFailure
 from optix_bus.runtime.plan import NodePlan
+from optix_bus.runtime.playback import HandlerFailure
 from optix_bus.runtime.replay_run import RecordedRun
 from optix_bus.runtime.replay_what_if import as_in_topology, of_class, what_if
 from tests.runtime import impure_nodes
