@@ -1,0 +1,78 @@
+"""Runs in real processes, played again in one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from optix_bus.runtime.replay_run import RecordedRun
+from optix_bus.runtime.replay_session import replay
+from tests.processes.runs import TOPOLOGIES, command, journal, up
+from tests.runtime.recorded import contents, records
+
+pytestmark = pytest.mark.processes
+
+SMALL = (
+    *("--set", "nodes.scheduler.max_episodes=6", "--set", "nodes.scheduler.cut_windows=2"),
+    *("--set", "nodes.pipeline.environments=2", "--set", "nodes.pipeline.window_steps=64"),
+)
+SMALL_VALIDATION = ("--set", "nodes.validation.episodes=4", "--set", "nodes.validation.environments=4")
+BLOBS = ("--set", "run.record=blobs")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> RecordedRun:
+    """The demo topology in processes, every array recorded."""
+    folder = tmp_path_factory.mktemp("demo") / "run"
+    done = up(TOPOLOGIES / "cartpole_ppo.yaml", folder, *SMALL, *SMALL_VALIDATION, *BLOBS)
+    assert done.code == 0, done.err
+    return RecordedRun(folder)
+
+
+def test_a_run_in_processes_is_reproduced_in_one(demo: RecordedRun) -> None:
+    before = contents(demo.directory.root)
+    report = replay(demo)
+    assert (report.exit_code, report.divergence, report.unrecorded) == (0, None, [])
+    assert report.cuts == len(records(demo, "CutTaken")) > 0
+    assert report.outputs == sum(bool(found.cause) for found in demo.records())
+    assert contents(demo.directory.root) == before
+
+
+@pytest.mark.parametrize(
+    "node", ["validation", "pipeline", "learner", "evaluator", "scheduler", "optimizer", "checkpoint"]
+)
+def test_every_node_is_played_alone_from_recorded_arrays(demo: RecordedRun, node: str) -> None:
+    report = replay(demo, [node])
+    assert (report.exit_code, report.divergence, report.obstacle) == (0, None, "")
+    assert report.outputs == sum(found.node == node for found in demo.records() if found.cause)
+
+
+def test_from_every_cut_the_rest_is_reproduced(demo: RecordedRun) -> None:
+    """What was under way when a cut was taken is read from what was recorded."""
+    cuts = [found.seq for found in records(demo, "CutAnnounced")]
+    assert len(cuts) > 1
+    for cut in cuts:
+        report = replay(demo, first=cut + 1)
+        assert (report.exit_code, report.divergence, report.since) == (0, None, cut)
+
+
+@pytest.mark.parametrize("name", ["cartpole_one_pipeline.yaml", "custom_agent.yaml"])
+def test_every_topology_of_the_repository_is_reproduced(name: str, tmp_path: Path) -> None:
+    validation = SMALL_VALIDATION if name == "custom_agent.yaml" else ()
+    done = up(TOPOLOGIES / name, tmp_path / "run", *SMALL, *validation)
+    assert done.code == 0, done.err
+    answered = command("replay", str(tmp_path / "run"), "--json")
+    report = json.loads(answered.stdout)
+    assert (answered.returncode, report["equal"], report["unrecorded"]) == (0, True, [])
+    assert report["events"] == len(journal(tmp_path / "run"))
+    assert report["cuts"] > 0
+
+
+def test_lookahead_is_reproduced_whatever_came_first(tmp_path: Path) -> None:
+    ahead = ("--set", "nodes.scheduler.lookahead=1")
+    done = up(TOPOLOGIES / "cartpole_ppo.yaml", tmp_path / "run", *SMALL, *SMALL_VALIDATION, *ahead)
+    assert done.code == 0, done.err
+    report = replay(RecordedRun(tmp_path / "run"))
+    assert (report.exit_code, report.divergence) == (0, None)
