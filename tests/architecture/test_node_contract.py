@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -262,8 +263,9 @@ class CutCounter(Node):
     def state(self) -> NamedArrays:
         return NamedArrays({}, {"count": self.count})
 
-    def load_state(self, state: NamedArrays) -> None:
+    def load_state(self, state: NamedArrays) -> Sequence[str]:
         self.count = int(state.metadata["count"])
+        return ()
 
     @handles(StopRequested)
     def on_stop(self, event: StopRequested, ctx: Context) -> None:
@@ -428,13 +430,94 @@ def test_settings_that_can_change_are_found_out():
         broken("test_its_settings_can_stand_in_a_topology", Set)()
 
 
-def test_a_state_that_forgets_is_found_out(tmp_path):
-    class Forgetful(CutCounter):
-        def load_state(self, state: NamedArrays) -> None:
-            """Forgets."""
+def goes_on(node, folder):
+    broken("test_it_goes_on_from_its_state", node)(folder)
 
-    with pytest.raises(AssertionError, match="answers to event 1"):
-        broken("test_it_goes_on_from_its_state", Forgetful)(tmp_path)
+
+def test_a_state_that_is_not_taken_back_is_found_out_and_the_place_is_named(tmp_path):
+    class Forgetful(CutCounter):
+        def load_state(self, state: NamedArrays) -> Sequence[str]:
+            return ()
+
+    with pytest.raises(AssertionError, match=r"before event 1: load_state\(\) lost .*\n.*'count': 1 and 0"):
+        goes_on(Forgetful, tmp_path)
+
+
+def test_a_node_that_remembers_more_than_its_state_holds_is_found_out(tmp_path):
+    class Stateless(CutCounter):
+        def state(self) -> NamedArrays:
+            return NamedArrays({})
+
+        def load_state(self, state: NamedArrays) -> Sequence[str]:
+            return ()
+
+    class Half(CutCounter):
+        said = 0
+
+        @handles(StopRequested)
+        def on_stop(self, event: StopRequested, ctx: Context) -> None:
+            self.said += 1
+            ctx.emit(CutAnnounced(cut=self.said, window=0))
+
+    for name, node in (("none", Stateless), ("half", Half)):
+        with pytest.raises(
+            AssertionError, match=r"answers to event 1; a fresh node took over before event 1, and"
+        ):
+            goes_on(node, tmp_path / name)
+
+
+def test_a_node_that_says_that_it_cannot_repeat_only_has_to_go_on(tmp_path):
+    class Honest(CutCounter):
+        repeats = False  # type: ignore[assignment]
+
+        def load_state(self, state: NamedArrays) -> Sequence[str]:
+            return ["the count starts anew"]
+
+    goes_on(Honest, tmp_path)
+
+
+def test_a_state_that_cannot_be_written_is_found_out(tmp_path):
+    class Odd(CutCounter):
+        def state(self) -> NamedArrays:
+            return NamedArrays({}, {"count": {1, 2}})
+
+    class Plain(CutCounter):
+        def state(self) -> NamedArrays:
+            return {"count": 1}  # type: ignore[return-value]
+
+    class Silent(CutCounter):
+        def load_state(self, state: NamedArrays) -> None:  # type: ignore[override]
+            super().load_state(state)
+
+    with pytest.raises(AssertionError, match=r"state\(\) cannot be written: .*JSON"):
+        goes_on(Odd, tmp_path / "odd")
+    with pytest.raises(AssertionError, match=r"returned dict, expected NamedArrays"):
+        goes_on(Plain, tmp_path / "plain")
+    with pytest.raises(AssertionError, match=r"returned None, expected remarks for people"):
+        goes_on(Silent, tmp_path / "silent")
+
+
+def test_a_state_with_a_stamp_or_a_number_of_an_event_is_found_out(tmp_path):
+    class Dated(CutCounter):
+        at = 0.0
+
+        @handles(StopRequested)
+        def on_stop(self, event: StopRequested, ctx: Context) -> None:
+            self.at = self.note(ctx)
+
+        def note(self, ctx: Context) -> float:
+            return ctx.now
+
+        def state(self) -> NamedArrays:
+            return NamedArrays({}, {"at": self.at})
+
+    class Numbered(Dated):
+        def note(self, ctx: Context) -> float:
+            return ctx.sequence
+
+    for name, node in (("dated", Dated), ("numbered", Numbered)):
+        with pytest.raises(AssertionError, match=r"(?s)no stamp, no sequence number.*metadata 'at'"):
+            broken("test_its_state_depends_on_events_alone", node)(tmp_path / name)
 
 
 def test_events_that_the_node_does_not_handle_are_named(tmp_path):
