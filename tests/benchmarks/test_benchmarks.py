@@ -69,7 +69,7 @@ def test_a_quick_run_judges_nothing() -> None:
 
 @pytest.mark.slow
 @pytest.mark.processes
-@pytest.mark.parametrize("name", ["bench_loop", "bench_training"])
+@pytest.mark.parametrize("name", ["bench_loop", "bench_replay", "bench_training"])
 def test_a_benchmark_runs_with_tiny_sizes(name: str) -> None:
     if name == "bench_training":
         pytest.importorskip("stable_baselines3")
