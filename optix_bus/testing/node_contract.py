@@ -192,7 +192,7 @@ class NodeContract:
                     node.setup()
                     remarks: Any = node.load_state(blob_format.parse(state, "state"))
                     assert isinstance(remarks, Sequence), (
-                        f"load_state() returned {remarks!r}, expected remarks for people: texts in a list, or ()"
+                        f"load_state() returned {remarks!r}, expected remarks for people: texts, or ()"
                     )
                     fold = Fold("node", node, seed=self.seed, store=store)
                     replayed.taken = _stored(node)

@@ -250,6 +250,44 @@ def test_the_same_promotion_executed_twice_leaves_one_snapshot(tmp_path):
     assert len(again.snapshots) == 1
 
 
+def content(directory: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+def promote(registry: CheckpointRegistry, scores: list[float], first: int = 0) -> None:
+    """Save as the checkpoint node does: it knows numbers and parents by itself."""
+    for number in range(first, len(scores)):
+        best = max(range(number), key=lambda n: scores[n], default=None)
+        parent = "" if best is None else f"{best:08d}-v{best:06d}"
+        score = metrics(scores[number], number)
+        registry.save_policy(arrays(scores[number]), score, PARAMS, number, sequence=number, parent=parent)
+
+
+@pytest.mark.parametrize("again", [0, 1, 3, 5])
+@pytest.mark.parametrize("scores", [[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [9.0, 1.0, 8.0, 2.0, 7.0, 0.0]])
+def test_saving_old_policies_again_after_newer_ones_changes_nothing_in_the_end(tmp_path, scores, again):
+    promote(CheckpointRegistry(tmp_path, 2, run_id="a"), scores)
+    before = content(tmp_path)
+    registry = CheckpointRegistry(tmp_path, 2, run_id="a")
+    for number in range(again, len(scores)):
+        promote(registry, scores[: number + 1], number)
+        assert before.items() <= content(tmp_path).items()  # nothing newer is destroyed on the way
+    assert content(tmp_path) == before
+
+
+def test_the_same_promotion_writes_the_same_bytes_whatever_lies_on_disk(tmp_path):
+    promote(CheckpointRegistry(tmp_path / "a", run_id="a"), [1.0])
+    other = CheckpointRegistry(tmp_path / "b", run_id="a")
+    promote(other, [1.0, 5.0, 9.0])
+    promote(other, [1.0])
+    name = "00000000-v000000"
+    assert content(tmp_path / "a" / name) == content(tmp_path / "b" / name)
+
+
 def test_a_full_disk_is_said_clearly_and_leaves_nothing_half_written(tmp_path, monkeypatch):
     registry = fill(tmp_path, [1.0])
     before = sorted(tmp_path.rglob("*"))

@@ -200,6 +200,24 @@ def test_an_unknown_option_is_refused_with_a_suggestion(tmp_path: Path) -> None:
         optimizer(tmp_path, Scripted([1]), convergence_patience=3)
 
 
+@pytest.mark.parametrize("option", ["lookahead", "cut_windows", "cut_bytes"])
+def test_what_only_a_topology_can_do_is_refused_with_the_reason(option: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=f"no option {option!r}.*topology"):
+        optimizer(tmp_path, Scripted([1]), **{option: 1})
+
+
+def test_a_run_without_a_run_directory_announces_no_cuts(tmp_path: Path) -> None:
+    seen: list[str] = []
+    opt = optimizer(tmp_path, Scripted([1]), max_episodes=12)
+    listen = opt._controller._listen
+    opt._controller._listen = lambda envelope: (seen.append(type(envelope.event).__name__), listen(envelope))[
+        1
+    ]  # type: ignore[method-assign]
+    opt.run()
+    assert "WindowJudged" in seen
+    assert "CutAnnounced" not in seen
+
+
 def test_a_second_run_in_the_same_folder_is_refused_and_deletes_nothing(tmp_path: Path) -> None:
     first = optimizer(tmp_path, Scripted([1, 5]), max_episodes=2)
     first.run()

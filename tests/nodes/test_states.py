@@ -25,6 +25,7 @@ from optix_bus.checkpoints import CheckpointRegistry
 from optix_bus.evaluators import ReturnEvaluator
 from optix_bus.interfaces import BaseOptimizer
 from optix_bus.loop import CutPlan, LoopMachine, LoopSettings
+from optix_bus.messages import CollectWindow, HyperparametersChanged
 from optix_bus.optimizers import make_optimizer
 from optix_bus.optimizers.settings import TuningSettings
 from optix_bus.pipelines import PipelineSettings, make_pipeline
@@ -295,6 +296,32 @@ def test_a_scheduler_goes_on_under_the_settings_that_it_is_built_with(tmp_path: 
     assert longer.node("scheduler").machine.scheduler.current_interval >= 3
     stage.close()
     longer.close()
+
+
+@pytest.mark.parametrize("window", [0, 2, 3])
+def test_a_fork_with_another_learning_rate_collects_and_tunes_with_it(window: int, tmp_path: Path) -> None:
+    def build(rate: float, name: str) -> Mapping[str, Node]:
+        nodes = shared_arrays(tmp_path / name, 1)
+        nodes["learner"]._agent.params["learning_rate"] = rate  # type: ignore[attr-defined]
+        return {**nodes, "learner": LearnerNode(nodes["learner"]._agent)}  # type: ignore[attr-defined]
+
+    stage = Stage(lambda: build(0.1, "past"), seed=1)
+    while stage.node("scheduler")._now.next_window <= window:
+        stage.step()
+    fork = Stage.at(lambda: build(0.4, "future"), stage.boundary(), seed=1)
+    assert any(said.startswith("learning_rate is 0.4 after the next window") for said in fork.remarks)
+    fork.run()
+    (news,) = [e for e in fork.events if isinstance(e, HyperparametersChanged) and e.window == -1]
+    assert news.params == {"learning_rate": 0.4}
+    behind = fork.events[fork.events.index(news) :]
+    asked = next(event for event in behind if isinstance(event, CollectWindow))
+    first = next(e for e in behind if isinstance(e, HyperparametersChanged) and e.window >= 0)
+    assert asked.hyperparams_version in (news.version, first.version)
+    assert 0.3 < first.params["learning_rate"] < 0.5  # a probe around the new rate
+    tuner = fork.node("optimizer")._optimizer
+    assert tuner._version == max(fork.node("learner")._params)
+    stage.close()
+    fork.close()
 
 
 def test_a_tuner_without_a_state_is_named_and_cannot_repeat(tmp_path: Path) -> None:

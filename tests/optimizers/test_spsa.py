@@ -216,6 +216,28 @@ def test_a_tuner_that_was_written_as_json_and_read_back_makes_the_same_suggestio
     assert again.seen == expected.seen
 
 
+@pytest.mark.parametrize(
+    ("bounds", "options"),
+    [
+        ({"p0": (0.0, 2.0), "p1": (0.0, 1.0)}, {}),
+        ({"p1": (0.0, 1.0)}, {}),
+        ({"p0": (0.1, 1.0), "p1": (0.1, 1.0)}, {"log_params": ["p0"]}),
+    ],
+)
+def test_a_tuner_with_other_bounds_goes_on_from_the_parameters_in_force(bounds, options):
+    loop, first = Loop(lambda x: -float(np.sum((x - 0.8) ** 2)), [0.3, 0.4]), tuner(2)
+    loop.run(first, 23, 2)
+    at = dict(loop.params.params)
+    second = SPSAOptimizer(bounds, seed=5, **options)
+    second.load_state(json.loads(json.dumps(first.state())))
+    loop.run(second, 1, 2)
+    reach = {name: 0.051 * (high - low) for name, (low, high) in bounds.items()}
+    moved = {name: abs(loop.params.params[name] - value) for name, value in at.items()}
+    assert all(moved[name] <= reach.get(name, 0.0) or name in options.get("log_params", ()) for name in moved)
+    loop.run(second, 400, 2)
+    assert [loop.params.params[name] for name in bounds] == pytest.approx([0.8] * len(bounds), abs=0.12)
+
+
 def test_spall_gains_decay():
     constant, spall = tuner(), tuner(gains="spall")
     sizes = {}

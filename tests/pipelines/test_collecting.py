@@ -218,6 +218,12 @@ def test_the_documents_own_spellings_work() -> None:
     pipeline.teardown()
 
 
+def test_a_class_makes_environments_like_a_function() -> None:
+    pipeline = BatchPipeline(CountingEnvironment, Scripted(), window_size=2)
+    assert pipeline.collect(0).length == 2
+    pipeline.teardown()
+
+
 def test_only_environments_that_the_pipeline_built_are_closed_by_it() -> None:
     given = CountingEnvironment()
     pipeline = BatchPipeline(given, Scripted(), window_size=2)

@@ -18,6 +18,7 @@ from optix_bus.pipelines import (
     VectorBatchPipeline,
     make_pipeline,
 )
+from optix_bus.pipelines.resuming import take_up
 from optix_bus.types import EpisodeData
 from tests.pipelines.counting_environment import CountingEnvironment, Scripted
 
@@ -189,3 +190,96 @@ def test_an_environment_that_raises_during_the_replay_is_named() -> None:
     pipeline.collect(0)
     with pytest.raises(EnvironmentFailure, match=r"a replayed step of train episode 0 .*no more"):
         BatchPipeline(partial(Tired, (50,)), Scripted(), window_size=10, seed=1).rebuild(pipeline.progress())
+
+
+# What stands between a pipeline and the node that takes it up
+
+
+def test_a_pipeline_says_whether_it_can_collect_the_same_again() -> None:
+    assert cartpole().repeatable
+    assert not cartpole("native").repeatable
+
+
+def test_taking_up_says_which_episode_of_which_environment_was_lost_and_where() -> None:
+    pipeline, rebuilt = cartpole("native", 2), cartpole("native", 2)
+    pipeline.collect(0, np.random.default_rng(0))
+    progress = pipeline.progress()
+    assert take_up(rebuilt, progress) == [
+        f"episode {number} of environment {row} could not be rebuilt: cut as truncated after {steps} steps"
+        for row, (number, steps) in enumerate(zip(progress["episodes"], progress["steps"], strict=True))
+    ]
+    assert take_up(cartpole(), cartpole().progress()) == []
+
+
+def test_a_pipeline_built_otherwise_begins_anew_and_counts_on() -> None:
+    pipeline, wider = cartpole(environments=2), cartpole(environments=3)
+    windows(pipeline, range(3))
+    progress = pipeline.progress()
+    said = take_up(wider, progress)
+    assert "2 environments cannot be rebuilt with 3" in said[0]
+    lost = [number for number in progress["episodes"] if number >= 0]
+    assert [line.split()[1] for line in said[1:]] == [str(number) for number in lost]
+    data = wider.collect(3)
+    assert data.metadata["abandoned_episodes"] == lost
+    assert data.metadata["total_steps"] == progress["total_steps"] + data.length
+    assert data.episode_starts[0].all()
+    assert min(number for number in wider.progress()["episodes"] if number >= 0) >= progress["next_episode"]
+
+
+def test_an_environment_that_raises_in_the_replay_costs_its_episodes_and_not_the_run() -> None:
+    class Tired(CountingEnvironment):
+        def step(self, action: Any) -> Any:
+            if self.at == 2:
+                raise RuntimeError("no more")
+            return super().step(action)
+
+    pipeline = BatchPipeline(partial(CountingEnvironment, (50,)), Scripted(), window_size=10, seed=1)
+    pipeline.collect(0)
+    other = BatchPipeline(partial(Tired, (50,)), Scripted(), window_size=1, seed=1)
+    said = take_up(other, pipeline.progress())
+    assert "no more" in said[0]
+    assert said[1:] == ["episode 0 of environment 0 could not be rebuilt: cut as truncated after 10 steps"]
+    assert other.collect(1).metadata["abandoned_episodes"] == [0]
+
+
+def test_a_pipeline_of_the_users_own_is_taken_up_by_its_own_methods_or_named() -> None:
+    class Bare:
+        pass
+
+    class Own:
+        def rebuild(self, progress: dict[str, Any]) -> list[int]:
+            return [7]
+
+    class Strict:
+        def rebuild(self, progress: dict[str, Any]) -> list[int]:
+            raise ConfigurationError("not mine")
+
+    (said,) = take_up(Bare(), None)
+    assert said.startswith("Bare has no progress() and rebuild()")
+    assert take_up(Own(), {"at": 3}) == ["episode 7 could not be rebuilt: cut as truncated"]
+    with pytest.raises(ConfigurationError, match="not mine"):
+        take_up(Strict(), {})
+
+
+def test_a_window_that_is_passed_over_uses_up_its_numbers() -> None:
+    pipeline = cartpole()
+    pipeline.collect(0)
+    before = pipeline.progress()
+    pipeline.pass_over(1, 120, 5)
+    after = pipeline.progress()
+    assert (after["windows"], after["total_steps"]) == (2, before["total_steps"] + 120)
+    assert after["next_episode"] >= before["next_episode"] + 5
+    data = pipeline.collect(2)
+    assert data.metadata["abandoned_episodes"] == [number for number in before["episodes"] if number >= 0]
+    assert data.episode_starts[0].all()
+
+
+def test_other_episodes_follow_when_numbers_are_skipped_and_open_ones_go_on() -> None:
+    pipeline, other = cartpole(), cartpole()
+    for each in (pipeline, other):
+        windows(each, range(1))
+    other.skip_episodes(1 << 32)
+    first, second = windows(pipeline, range(1, 30)), windows(other, range(1, 30))
+    assert np.array_equal(first[0].observations[0], second[0].observations[0])
+    assert not np.array_equal(first[-1].observations, second[-1].observations)
+    assert max(other.progress()["episodes"]) >= 1 << 32 > max(pipeline.progress()["episodes"])
