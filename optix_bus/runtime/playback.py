@@ -16,7 +16,7 @@ Who goes on where a journal ends takes `Playback.pending`: emitted, and not reco
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -178,6 +178,41 @@ class Playback:
         if isinstance(event, CutAnnounced):
             emitted += [self._take(fold, event, record) for fold in self._folds]
         return Played(record, event, emitted, divergences)
+
+    def again(
+        self, record: Record, answered: Mapping[str, int], answers: Mapping[tuple[str, int], list[Event]]
+    ) -> None:
+        """Let nodes that were built anew handle an event that was fed before, as a process that comes back.
+
+        Args:
+            record: the event; what its own node emitted is not compared again.
+            answered: the nodes, each with the last event that the journal has answers of it to. What they
+                emit for younger ones is pending (see `forget`), for these it is dropped.
+            answers: the recorded ones by node and cause, for nodes that cannot repeat themselves.
+        """
+        try:
+            event: Event = self._codec.decode(record.type, record.body)
+        except CodecError:
+            return
+        for fold in self._folds:
+            if fold.name not in answered or type(event) not in fold.accepts:
+                continue
+            if record.seq <= answered[fold.name] and not fold.node.repeats:
+                recorded = answers.get((fold.name, record.seq), [])
+                fold.repeat(event, record.seq, record.stamp_ns, recorded)
+                continue
+            for index, item in enumerate(self._apply(fold, event, record)):
+                if record.seq > answered[fold.name]:
+                    self._queue(fold.name, record.seq, index, item)
+        if isinstance(event, CutAnnounced):
+            for fold in self._folds:
+                if record.seq > answered.get(fold.name, record.seq):
+                    self._take(fold, event, record)
+
+    def forget(self, names: Collection[str]) -> None:
+        """Drop what waits of nodes that are built anew."""
+        for name in names:
+            self._queues[name].clear()
 
     def _apply(self, fold: Fold, event: Event, record: Record) -> list[Event]:
         try:

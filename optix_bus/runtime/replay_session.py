@@ -132,7 +132,6 @@ class _Session:
         self._watch = watch
         self._before = (0, 0)
         self._first_stamp = self._last_stamp = 0
-        self._lives: dict[str, int] = {}
 
     def play(self) -> None:
         report = self._report
@@ -159,8 +158,7 @@ class _Session:
                 self._before = (playback.compared, playback.cuts)
             if not self._first_stamp:
                 self._first_stamp = record.stamp_ns
-            if self._is_another_life(record):
-                return
+            stage.before(record)
             self._watch.before(record, stage)
             played = playback.feed(record)
             stage.turn(played)
@@ -195,21 +193,6 @@ class _Session:
                 f"in the state of {divergence.node!r}, {difference.field} was "
                 f"{shortened(difference.expected)}, now {shortened(difference.found)}"
             )
-
-    def _is_another_life(self, record: Record) -> bool:
-        """What a node said after it came back can be played only if it can repeat itself."""
-        fold = self._stage.folds.get(record.node)
-        if fold is None or not record.cause:
-            return False
-        life = self._lives.setdefault(record.node, record.incarnation)
-        if record.incarnation <= life or fold.node.repeats:
-            return False
-        self._report.obstacle = (
-            f"from event {record.seq} on the journal holds what {record.node!r} did after a restart, and "
-            "something outside its events has no state: it did not begin with all that it had before. "
-            f"Up to event {record.seq - 1} everything was played"
-        )
-        return True
 
     def _failed(self, failure: HandlerFailure) -> None:
         report = self._report

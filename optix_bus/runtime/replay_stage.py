@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from optix_bus.messages import PolicyUpdated, WindowCollected
+from optix_bus.bus import blob_format
+from optix_bus.bus.record import Record
+from optix_bus.messages import Event, PolicyUpdated, WindowCollected
 from optix_bus.runtime.cuts import Cut, Taken
 from optix_bus.runtime.fold import Fold
 from optix_bus.runtime.node import Node
@@ -18,6 +20,7 @@ from optix_bus.runtime.plan import NodePlan
 from optix_bus.runtime.playback import Playback, Played
 from optix_bus.runtime.replay_blobs import ReplayBlobs
 from optix_bus.runtime.replay_compare import Compare, exact
+from optix_bus.runtime.replay_lives import Lives
 from optix_bus.runtime.replay_run import RecordedRun, node_class, somewhere_else
 from optix_bus.runtime.retirement import ANNOUNCING, references
 from optix_bus.runtime.site import build_nodes
@@ -49,7 +52,6 @@ class Stage:
         go_on: bool,
     ) -> None:
         self._run = run
-        self._names = frozenset(names)
         self._asked = asked
         self._scratch = scratch
         self._opened: list[tuple[str, Node]] = []
@@ -63,14 +65,15 @@ class Stage:
         try:
             if cut is not None:
                 self._copy_snapshots()
-            for name, node in self._build(self.since).items():
+            for name, node in self._build(self.since, names).items():
                 node.setup()
                 fold = Fold(name, node, seed=run.plan.seed, store=self.blobs, log=self._log)
                 self.folds[name] = fold
                 fold.branch = run.plan.as_of(self.since).branch
                 if cut is not None:
                     self._load(fold, run.cuts.read(cut.taken[name]))
-            self._take_branch(self.since)
+            self._take_branch(self.since, self.folds)
+            self._lives = Lives(run.plan, self.folds, lambda ref: self.blobs.retire(ref.name))
         except BaseException:
             self.close()
             raise
@@ -79,18 +82,53 @@ class Stage:
             since=self.since,
             compare=compare,
             go_on=go_on,
-            on_cut=lambda taken, _sequence: self.taken.update({taken.event.node: taken}),
+            on_cut=self._on_cut,
         )
+
+    def _on_cut(self, taken: Taken, sequence: int) -> None:
+        self.taken[taken.event.node] = taken
+        if self._lives.matter:
+            self._lives.took(taken)
+
+    def before(self, record: Record) -> None:
+        """An event is about to be fed. Where its node has died and come back since its last one, and could
+        not bring everything with it, the node comes back here as well."""
+        names = self._lives.begins(record)
+        if not names:
+            return
+        cut = self._lives.cut
+        since = cut.sequence if cut is not None else 0
+        self.notes.append(
+            f"{', '.join(names)} came back before event {record.seq}, without all that was known before: "
+            + (f"begun anew at cut {cut.number}" if cut is not None else "begun anew at the first event")
+        )
+        states = (
+            {name: self._stored(self._lives.states(cut)[name]) for name in names} if cut is not None else {}
+        )
+        self._replace(self._build(since, names), states)
+        for name in names:
+            self.folds[name].branch = self._run.plan.as_of(since).branch
+        self._take_branch(since, names)
+        self.playback.forget(names)
+        answered = {name: self._lives.answered[name] for name in names}
+        answers: dict[tuple[str, int], list[Event]] = {}
+        for found in self._run.records(since + 1, record.seq - 1):
+            if found.node in answered and found.cause:
+                answers.setdefault((found.node, found.cause), []).append(self._run.decode(found))
+        for found in self._run.records(since + 1, record.seq - 1):
+            self.playback.again(found, answered, answers)
+            if found.seq in self._run.boundaries:
+                self._enter_future(found.seq, names)
 
     def turn(self, played: Played) -> None:
         """All nodes have handled an event: nobody can ask for its arrays again. Where another plan holds from
         here on, the nodes go over to it."""
-        if played.event is not None and played.record.type in ANNOUNCING:
-            for ref in references(played.event):
-                if ref.owner in self.folds:
-                    self.blobs.retire(ref.name)
+        announces = played.event is not None and played.record.type in ANNOUNCING
+        refs = references(played.event) if announces and played.event is not None else []
+        own = [ref for ref in refs if ref.owner in self.folds]
+        self._lives.note(played.record, played.event, own)
         if played.record.seq in self._run.boundaries:
-            self._enter_future(played.record.seq)
+            self._enter_future(played.record.seq, list(self.folds))
 
     def close(self) -> None:
         """Tear all nodes down."""
@@ -98,38 +136,50 @@ class Stage:
             self._teardown(name, node)
         self._opened.clear()
 
-    def _build(self, sequence: int) -> dict[str, Node]:
-        """The nodes under the plan that holds behind an event."""
+    def _build(self, sequence: int, names: Collection[str]) -> dict[str, Node]:
+        """These nodes under the plan that holds behind an event."""
         plan = self._run.plan.as_of(sequence)
-        entries = [entry for entry in plan.nodes if entry.name in self._names]
+        entries = [entry for entry in plan.nodes if entry.name in names]
         if self._asked is not None:
             entries = [self._asked if entry.name == self._asked.name else entry for entry in entries]
         nodes = build_nodes(somewhere_else(plan, entries, self._scratch))
         self._opened += nodes.items()
         return nodes
 
-    def _enter_future(self, sequence: int) -> None:
+    def _enter_future(self, sequence: int, names: Collection[str]) -> None:
         """The past of a forked run ends here: the same states under other settings."""
-        before, self._opened = self._opened, []
-        nodes = self._build(sequence)
-        for name, fold in self.folds.items():
-            state = fold.node.state()
-            nodes[name].setup()
-            fold.node = nodes[name]
-            self._load(fold, state)
-        for name, node in reversed(before):
+        nodes = self._build(sequence, names)
+        self._replace(nodes, None)
+        self._take_branch(sequence, names)
+
+    def _replace(self, nodes: Mapping[str, Node], states: Mapping[str, NamedArrays] | None) -> None:
+        """Put nodes in the place of those of their names, with these states or, without, with those that
+        their predecessors have now."""
+        before = {name: self.folds[name].node for name in nodes}
+        for name, node in nodes.items():
+            fold = self.folds[name]
+            state = before[name].state() if states is None else states.get(name)
+            node.setup()
+            fold.node = node
+            if state is not None:
+                self._load(fold, state)
+        for name, node in reversed(before.items()):
+            self._opened.remove((name, node))
             self._teardown(name, node)
-        self._take_branch(sequence)
+
+    @staticmethod
+    def _stored(taken: Taken) -> NamedArrays:
+        return blob_format.parse(b"".join(taken.pieces), taken.event.file)
 
     def _load(self, fold: Fold, state: NamedArrays) -> None:
         self.notes += [f"{fold.name}: {remark}" for remark in fold.node.load_state(state)]
 
-    def _take_branch(self, sequence: int) -> None:
+    def _take_branch(self, sequence: int, names: Collection[str]) -> None:
         branch = self._run.plan.as_of(sequence).branch
         if sequence in self._run.boundaries and branch:
-            for fold in self.folds.values():
-                fold.branch = branch
-                fold.node.branch(branch)
+            for name in names:
+                self.folds[name].branch = branch
+                self.folds[name].node.branch(branch)
 
     def _copy_snapshots(self) -> None:
         """A node that goes on from a cut may look for what it has saved before."""

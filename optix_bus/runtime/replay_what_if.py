@@ -120,6 +120,7 @@ def what_if(
     with stage(run, [entry.name], asked=entry, go_on=True) as played_on:
         try:
             for record in run.records(last=answer.last):
+                played_on.before(record)
                 watch.before(record, played_on)
                 played = played_on.playback.feed(record)
                 played_on.turn(played)
