@@ -27,6 +27,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logs": ("optix_bus.cli.logs:logs", "Show what the nodes of a run said."),
     "replay": ("optix_bus.cli.replay:replay", "Play a run again, and find where it differs."),
     "fork": ("optix_bus.cli.fork:fork", "Go on from an earlier event with other settings."),
+    "log": ("optix_bus.cli.log:log", "Look into a journal; verify, repair and export it."),
+    "diff": ("optix_bus.cli.diff:diff", "Compare two runs and name the first difference."),
     "checkpoint": ("optix_bus.cli.checkpoint:checkpoint", "List, show and export the policies of a run."),
 }
 

@@ -30,6 +30,24 @@ def find_run(run: str | None) -> RunDirectory:
     return RunDirectory(newest[0])
 
 
+def find_journal(run: str | None) -> tuple[Path, RunDirectory | None]:
+    """The journal of a run, found as by `find_run`, or a folder of segments; and the run that it is in.
+
+    Raises:
+        ConfigurationError: there is no journal.
+    """
+    from optix_bus.bus.journal_files import segments
+
+    if run is not None and segments(Path(run)):
+        journal = Path(run) if Path(run).name not in ("", "..") else Path(run).resolve()
+        owner = RunDirectory(journal.parent)
+        return journal, owner if owner.record.exists() and owner.journal == journal else None
+    folder = find_run(run)
+    if not segments(folder.journal):
+        raise ConfigurationError(f"{folder.root} has no journal: no segment is in {folder.journal}")
+    return folder.journal, folder
+
+
 def known_runs() -> list[Path]:
     """Folders of runs below ``runs``, newest first."""
     records = sorted(Path("runs").glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)

@@ -75,7 +75,11 @@ VOCABULARY: tuple[type[Event], ...] = (
     HyperparametersChanged,
 )
 
+#: They speak of processes, not of learning: two runs with the same seed differ in them.
+PROCESS_FACTS: tuple[type[Event], ...] = (RunStarted, NodeReady, NodeLost)
+
 __all__ = [
+    "PROCESS_FACTS",
     "VOCABULARY",
     "AgentDescribed",
     "CollectWindow",
