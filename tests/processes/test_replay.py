@@ -9,7 +9,16 @@ import pytest
 
 from optix_bus.runtime.replay_run import RecordedRun
 from optix_bus.runtime.replay_session import replay
-from tests.processes.runs import TOPOLOGIES, command, journal, up
+from tests.processes.runs import (
+    TOPOLOGIES,
+    collected_windows,
+    command,
+    journal,
+    leftovers,
+    started,
+    up,
+    wait_until,
+)
 from tests.runtime.recorded import contents, records
 
 pytestmark = pytest.mark.processes
@@ -76,3 +85,17 @@ def test_lookahead_is_reproduced_whatever_came_first(tmp_path: Path) -> None:
     assert done.code == 0, done.err
     report = replay(RecordedRun(tmp_path / "run"))
     assert (report.exit_code, report.divergence) == (0, None)
+
+
+def test_a_run_that_is_alive_is_replayed_up_to_where_it_is(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    endless = ("--set", "nodes.scheduler.max_episodes=100000", *BLOBS)
+    with started(TOPOLOGIES / "cartpole_ppo.yaml", run, *SMALL, *SMALL_VALIDATION, *endless) as process:
+        wait_until(run, lambda folder: collected_windows(folder) > 12)
+        recorded = RecordedRun(run)
+        for nodes in ((), ("evaluator",), ("scheduler",)):
+            report = replay(recorded, nodes)
+            assert (report.exit_code, report.divergence, report.obstacle) == (0, None, "")
+            assert report.last == recorded.head
+        assert process.poll() is None
+    assert leftovers(run) == []
