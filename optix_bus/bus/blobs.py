@@ -40,8 +40,7 @@ class FileBlobStore:
             news of retired blobs come in. Without it, a spent budget is an error at once.
         timeout_seconds: how long to wait for space.
         archive_directory: where `persist` and `archive` put what must outlive the run's memory; looked at
-        last
-            when reading. By default the fallback directory.
+            last when reading. By default the fallback directory.
         always_admitted: blobs of each kind that the budget always has room for.
     """
 
@@ -68,6 +67,8 @@ class FileBlobStore:
         self._timeout = timeout_seconds
         self._clock = clock if clock is not None else SystemClock()
         self._budget = BlobBudget(budget_bytes, always_admitted)
+        #: What an earlier life of this owner left and this one has not written again, and its bytes.
+        self.left: dict[str, int] = {}
         self._adopt()
 
     def _adopt(self) -> None:
@@ -79,7 +80,8 @@ class FileBlobStore:
                         path.unlink(missing_ok=True)
                     elif path.suffix == _SUFFIX:
                         name = path.relative_to(directory).as_posix().removesuffix(_SUFFIX)
-                        self._budget.add(name, path.stat().st_size)
+                        self.left[name] = path.stat().st_size
+                        self._budget.add(name, self.left[name])
 
     @property
     def used_bytes(self) -> int:
@@ -87,9 +89,11 @@ class FileBlobStore:
         return self._budget.used_bytes
 
     @property
-    def names(self) -> list[str]:
-        """Living blobs of this owner."""
-        return self._budget.names
+    def archived_bytes(self) -> int:
+        """Bytes of this owner's blobs in the archive, of all its lives."""
+        with contextlib.suppress(OSError):
+            return sum(path.stat().st_size for path in (self._archive / self._owner).rglob(f"*{_SUFFIX}"))
+        return 0
 
     def admits(self, name: str, size: int) -> bool:
         """Whether a blob of this size could be written now without waiting."""
@@ -118,6 +122,7 @@ class FileBlobStore:
                 if other != directory:
                     _remove(other, name)
             self._budget.add(name, size)
+            self.left.pop(name, None)
             return BlobRef(name=name, bytes=size, checksum=digest, owner=self._owner)
         raise BlobError(f"blob {name} of {size} bytes found no room ({'; '.join(problems)}): free some space")
 
@@ -169,6 +174,7 @@ class FileBlobStore:
         for directory in self._directories:
             _remove(directory, name)
         self._budget.remove(name)
+        self.left.pop(name, None)
 
     def persist(self, ref: BlobRef) -> None:
         """Copy a blob into the archive, synced: what a cut needs to outlive the machine."""
@@ -191,8 +197,12 @@ class FileBlobStore:
             if source.exists():
                 target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 beside = target.with_name(f".writing-{target.name}")
-                shutil.copyfile(source, beside)
-                beside.rename(target)
+                try:
+                    shutil.copyfile(source, beside)
+                    beside.rename(target)
+                except OSError:
+                    beside.unlink(missing_ok=True)
+                    raise
                 return target.stat().st_size
         raise BlobMissing(f"blob {name} cannot be archived: it is gone")
 

@@ -149,6 +149,7 @@ class ProcessHost:
     def _recover(self) -> None:
         """Find out what is to be repeated."""
         self._recovered = self._retirement.recovered = self._link.head
+        self._retirement.begun = self._retirement.in_hand = self._beginning.sequence
         self._heartbeat.end(self._beginning.sequence)
         if self._incarnation > 1:
             self._heartbeat.expect(self._recovered, self._beginning.remarks)
@@ -159,6 +160,8 @@ class ProcessHost:
         self._answered = {
             fold.name: self._link.last_identity(fold.name)[0] for fold in self._folds if not fold.node.repeats
         }
+        repeating = [fold.name for fold in self._folds if fold.name not in self._answered]
+        self._repetition.expect(repeating, self._beginning.sequence, self._recovered)
         if self._answered:
             self._answers = self._beginning.answers(self._codec, self._answered, self._recovered)
 
@@ -170,13 +173,14 @@ class ProcessHost:
             self._handle(record)
             if self._stopping:
                 return
-        for node, key, index in self._timers.due():
+        # Before the end of what the journal held, a timer may have fired there that seems to be due here.
+        for node, key, index in self._timers.due() if self._link.seq >= self._recovered else []:
             name, body = self._codec.encode(TimerFired(node=node, key=key))
             self._link.emit(node, 0, index, name, body)
         self._retirement.turn(self._progress())
 
     def _handle(self, record: Record) -> None:
-        self._sequence = record.seq
+        self._sequence = self._retirement.in_hand = record.seq
         own = record.node in self._stores
         if own:
             self._in_flight.pop(record.identity, None)
@@ -245,7 +249,7 @@ class ProcessHost:
         if name in ANNOUNCING:
             self._in_flight[(node, cause, index)] = references(event)
         if not self._link.emit(node, cause, index, name, body):
-            self._repetition.said(node, cause, index, body)
+            self._repetition.said(node, cause, index, name, body)
 
     def _cut(self, event: Event, sequence: int) -> None:
         """Take a cut where one is announced; forget old ones where one is complete."""

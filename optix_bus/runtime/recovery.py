@@ -17,7 +17,7 @@ from optix_bus.errors import BlobMissing, NodeFailure
 from optix_bus.messages import Event
 from optix_bus.runtime.cuts import Cut, CutFolder, complete_cuts, usable_cut
 from optix_bus.runtime.fold import Fold
-from optix_bus.runtime.retirement import references
+from optix_bus.runtime.retirement import ANNOUNCING, references
 from optix_bus.types import BlobRef
 
 _PAUSE_SECONDS = 0.005
@@ -123,31 +123,53 @@ class Repetition:
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
-        self._said: dict[tuple[str, int, int], bytes] = {}
+        self._said: dict[tuple[str, int, int], tuple[str, bytes]] = {}
+        self._nodes: frozenset[str] = frozenset()
+        self._since = self._until = 0
 
-    def said(self, node: str, cause: int, index: int, body: bytes) -> None:
+    def expect(self, nodes: Collection[str], since: int, until: int) -> None:
+        """These nodes will say again what they answered to events behind ``since``, up to event ``until``."""
+        self._nodes, self._since, self._until = frozenset(nodes), since, until
+
+    def said(self, node: str, cause: int, index: int, kind: str, body: bytes) -> None:
         """The journal is known to have this; it will come by."""
-        self._said[(node, cause, index)] = body
+        self._said[(node, cause, index)] = (kind, body)
 
     def compare(self, record: Record) -> str:
         """A sentence for people where the record differs from what was said again; else empty.
 
         Raises:
-            NodeFailure: other arrays came out. Nodes that read them would go on from what the journal does
-            not
-                know.
+            NodeFailure: other arrays came out, or none. Nodes that read them would go on from what the
+                journal does not know.
         """
         said = self._said.pop(record.identity, None) if self._said else None
-        if said is None or said == record.body:
+        if said == (record.type, record.body):
             return ""
-        before: Mapping[str, Any] = msgspec.msgpack.decode(record.body)
-        now: Mapping[str, Any] = msgspec.msgpack.decode(said)
-        fields = [name for name in before if before[name] != now.get(name)]
-        what = "; ".join(f"{name} was {before[name]!r}, is {now.get(name)!r}" for name in fields)
+        if said is None:
+            if record.node not in self._nodes or record.cause <= self._since or record.seq > self._until:
+                return ""
+            what, refs = "it said nothing", []
+        else:
+            what, refs = _difference(record, *said), self._references(*said)
         sentence = f"{record.node} did not repeat event {record.seq} ({record.type}): {what}"
-        refs = {ref.name for ref in references(self._codec.decode(record.type, record.body))}
-        if any(isinstance(before[name], dict) and before[name].get("name") in refs for name in fields):
+        if self._references(record.type, record.body) != refs:
             raise NodeFailure(
                 f"{sentence}. Something outside its events has influenced it; `optix-bus replay` finds where"
             )
         return sentence
+
+    def _references(self, kind: str, body: bytes) -> list[BlobRef]:
+        return references(self._codec.decode(kind, body)) if kind in ANNOUNCING else []
+
+
+def _difference(record: Record, kind: str, body: bytes) -> str:
+    if kind != record.type:
+        return f"it said {kind}"
+    before: Mapping[str, Any] = msgspec.msgpack.decode(record.body)
+    now: Mapping[str, Any] = msgspec.msgpack.decode(body)
+    return "; ".join(
+        f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
+        for name in {**before, **now}
+        # As bytes, in which a NaN equals itself.
+        if msgspec.msgpack.encode(before.get(name)) != msgspec.msgpack.encode(now.get(name))
+    )

@@ -54,12 +54,14 @@ class Retirement:
         self._cuts = cuts
         self._log = log
         self._announced: deque[tuple[int, BlobRef]] = deque()
-        #: What an earlier life of this process left: in no event that this life has handled.
-        self._left = {owner: store.names for owner, store in stores.items()}
-        #: Where the journal ended when this life began; behind it nothing is done for the second time.
+        #: The event in hand.
+        self.in_hand = 0
+        #: The last event that the states knew with which this life began.
+        self.begun = 0
+        #: Where the journal ended at that moment; behind it nothing is done for the second time.
         self.recovered = 0
         limits = {"blobs": 1 << 62, "auto": record_bytes, "events": 0}
-        self._room = dict.fromkeys(stores, limits[record])
+        self._room = {owner: limits[record] - store.archived_bytes for owner, store in stores.items()}
 
     def announced(self, sequence: int, refs: Iterable[BlobRef]) -> None:
         """These blobs of ours are in the journal now."""
@@ -82,36 +84,36 @@ class Retirement:
     def finish(self) -> None:
         """The process ends in order: what is to be recorded goes into the archive."""
         for _, ref in self._announced:
-            self._record(ref)
+            self._record(ref.owner, ref.name, ref.bytes)
 
     def _retire(self, boundary: int) -> None:
-        if not self._announced or self._announced[0][0] > boundary:
-            return
         while self._announced and self._announced[0][0] <= boundary:
             _, ref = self._announced.popleft()
-            self._record(ref)
+            self._record(ref.owner, ref.name, ref.bytes)
             self._stores[ref.owner].retire(ref.name)
-        if self._left and boundary >= self.recovered:
+        if boundary >= self.begun and self.in_hand >= self.recovered:
             self._retire_left()
 
     def _retire_left(self) -> None:
-        alive = {ref.name for _, ref in self._announced}
-        for owner, names in self._left.items():
-            for name in names:
-                if name not in alive:
-                    self._stores[owner].retire(name)
-        self._left = {}
+        """What an earlier life left and this one has neither written nor seen announced was announced before
+        this life began."""
+        for owner, store in self._stores.items():
+            if store.left:
+                alive = {ref.name for _, ref in self._announced}
+                for name, size in list(store.left.items()):
+                    if name not in alive:
+                        self._record(owner, name, size)
+                        store.retire(name)
 
-    def _record(self, ref: BlobRef) -> None:
-        room = self._room[ref.owner]
-        if room < ref.bytes:
+    def _record(self, owner: str, name: str, size: int) -> None:
+        if self._room[owner] < size:
             return
         try:
-            self._room[ref.owner] = room - self._stores[ref.owner].archive(ref.name)
+            self._room[owner] -= self._stores[owner].archive(name)
         except BlobMissing:
             return  # written in an earlier life, and archived or given up there
         except OSError as error:
-            self._room[ref.owner] = 0
+            self._room[owner] = -1
             self._log.warning(
-                "blobs are not recorded any longer", owner=ref.owner, why=error.strerror or str(error)
+                "blobs are not recorded any longer", owner=owner, why=error.strerror or str(error)
             )

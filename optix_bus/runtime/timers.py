@@ -9,8 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+from optix_bus.errors import CheckpointError
 from optix_bus.messages import Event, TimerFired, TimerSet
-from optix_bus.runtime.cuts import FOLDER
+from optix_bus.runtime.cuts import FOLDER, write_whole
 
 
 class _Saved(msgspec.Struct):
@@ -57,19 +58,35 @@ class Timers:
         return found
 
     def save(self, root: Path, cut: int, node: str) -> None:
-        """Write down the timers of a node, where it has ever set one."""
+        """Write down the timers of a node, where it has ever set one.
+
+        Raises:
+            CheckpointError: the disk is full or cannot be written.
+        """
         pending = [(due, key) for due, owner, key in (*self._firing, *self._pending) if owner == node]
         if pending or self._fired[node]:
             path = _path(root, cut, node)
-            beside = path.with_name(f".writing-{path.name}")
-            beside.write_bytes(msgspec.json.encode(_Saved(self._fired[node], pending)))
-            beside.rename(path)
+            try:
+                write_whole(path, [memoryview(msgspec.json.encode(_Saved(self._fired[node], pending)))])
+            except OSError as error:
+                raise CheckpointError(f"{path} cannot be written: {error.strerror}") from None
 
     def load(self, root: Path, cut: int) -> None:
-        """Begin with the timers as of a cut."""
+        """Begin with the timers as of a cut.
+
+        Raises:
+            CheckpointError: they are damaged.
+        """
         for node in self._fired:
+            path = _path(root, cut, node)
             with contextlib.suppress(FileNotFoundError):
-                saved = msgspec.json.decode(_path(root, cut, node).read_bytes(), type=_Saved)
+                try:
+                    saved = msgspec.json.decode(path.read_bytes(), type=_Saved)
+                except msgspec.DecodeError as error:
+                    raise CheckpointError(
+                        f"{path} is damaged: {error}; without the folder it is in, the run goes on from an "
+                        "older cut"
+                    ) from None
                 self._fired[node] = saved.fired
                 self._pending += [(due, node, key) for due, key in saved.pending]
         self._pending.sort()
