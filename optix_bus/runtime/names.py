@@ -4,4 +4,5 @@ from __future__ import annotations
 
 HUB = "hub"
 SUPERVISOR = "supervisor"
+NURSERY = "nursery"
 HEARTBEAT = "heartbeat"

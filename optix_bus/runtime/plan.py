@@ -13,18 +13,29 @@ from typing import Any
 import msgspec
 
 from optix_bus.errors import ConfigurationError
+from optix_bus.runtime.restarts import Policy
 
 _CHECKPOINT = "nodes.checkpoint:CheckpointNode"
 
 
 class NodePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """One node."""
+    """One node.
+
+    Attributes:
+        restart: what happens when it dies, see `restarts`.
+        needed: whether others wait for what it emits.
+        holds_agent: whether it acts or learns with the agent itself, so that its process needs whatever the
+            agent is written in.
+    """
 
     name: str
     class_path: str
     settings: dict[str, Any]
     role: str
     process: str
+    restart: Policy = "transient"
+    needed: bool = True
+    holds_agent: bool = False
 
 
 class Past(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +76,10 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     def of_process(self, process: str) -> list[NodePlan]:
         """The nodes of one process, in the order in which they act on the same event."""
         return [node for node in self.nodes if node.process == process]
+
+    def holds_agent(self, process: str) -> bool:
+        """Whether some node of the process holds the agent."""
+        return any(node.holds_agent for node in self.of_process(process))
 
     def checkpoint_directory(self, root: Path) -> Path:
         """Where the snapshots are: the checkpoint node's ``directory``, or a folder of the run directory.

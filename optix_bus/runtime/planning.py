@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from optix_bus.errors import ConfigurationError
-from optix_bus.messages import HyperparametersProposed
+from optix_bus.messages import HyperparametersProposed, PolicyUpdated
 from optix_bus.runtime.plan import NodePlan, RunPlan
 from optix_bus.runtime.topology import Topology
+from optix_bus.runtime.topology_entry import NodeEntry
+from optix_bus.runtime.topology_nodes import HOLDS_AGENT
+from optix_bus.runtime.topology_wiring import waiting_for
 from optix_bus.runtime.validation import as_options
 
 
@@ -43,6 +46,9 @@ def make_plan(
                 settings=as_options(entry.settings),
                 role=entry.role,
                 process=entry.process,
+                restart=entry.restart,
+                needed=bool(waiting_for(entry, entries)),
+                holds_agent=_holds_agent(entry, topology.shares_agent),
             )
             for entry in ordered
         ],
@@ -53,3 +59,9 @@ def make_plan(
         has_cuts=any(getattr(entry.settings, "cut_windows", 0) for entry in entries),
         search_path=[str(topology.path.parent.resolve()), str(Path.cwd())],
     )
+
+
+def _holds_agent(entry: NodeEntry, shared: bool) -> bool:
+    """Who learns has the agent itself; who only acts has it where it cannot travel."""
+    emits = set(entry.node_class().emits)
+    return PolicyUpdated in emits or (shared and bool(emits & HOLDS_AGENT))

@@ -101,6 +101,7 @@ class Topology:
                     "node": entry.class_path,
                     **({"role": entry.role} if entry.role else {}),
                     "process": entry.process,
+                    "restart": entry.restart,
                     **entry.in_force(),
                 }
                 for entry in self.nodes

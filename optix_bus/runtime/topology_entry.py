@@ -6,8 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from optix_bus.runtime.node import Node
+from optix_bus.runtime.restarts import Policy
 from optix_bus.runtime.topology_classes import load_node_class
 from optix_bus.runtime.validation import as_options
+
+ABOUT_RESTART = (
+    "Whether it comes back when it has died: permanent always, transient unless it ended in order, "
+    "temporary never (for nodes that nobody waits for)."
+)
 
 
 def idle_options(cls: type[Node], role: str) -> dict[str, str]:
@@ -29,6 +35,7 @@ class NodeEntry:
         settings: instance of the class's settings, checked.
         role: one of the class's roles, or empty where it has none.
         process: nodes with the same process name live in one process.
+        restart: what happens when it dies, see `restarts`.
     """
 
     name: str
@@ -36,6 +43,7 @@ class NodeEntry:
     settings: Any
     role: str
     process: str
+    restart: Policy = "transient"
 
     def in_force(self) -> dict[str, Any]:
         """The options that have an effect in its role, in the form of the file."""

@@ -7,20 +7,22 @@ from typing import Any
 
 from optix_bus.errors import ConfigurationError
 from optix_bus.messages import Event, PolicyUpdated, WindowCollected
+from optix_bus.runtime.names import HUB, NURSERY, SUPERVISOR
 from optix_bus.runtime.node import Node
 from optix_bus.runtime.problems import did_you_mean
+from optix_bus.runtime.restarts import POLICIES
 from optix_bus.runtime.topology_classes import load_node_class
 from optix_bus.runtime.topology_entry import NodeEntry, idle_options
 from optix_bus.runtime.topology_source import Entry, Tree
-from optix_bus.runtime.topology_wiring import check_roles, check_wiring
+from optix_bus.runtime.topology_wiring import check_restarts, check_roles, check_wiring
 from optix_bus.runtime.validation import FAILED, Checker
 
 #: Whoever emits one of these holds the agent: it collects or it learns.
 HOLDS_AGENT: frozenset[type[Event]] = frozenset({WindowCollected, PolicyUpdated})
 AGENT_PROCESS = "agent"
-OWN_KEYS: tuple[str, ...] = ("node", "role", "process")
+OWN_KEYS: tuple[str, ...] = ("node", "role", "process", "restart")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,47}")
-_RESERVED = ("supervisor", "hub")
+_RESERVED = (SUPERVISOR, HUB, NURSERY)
 
 
 def check_nodes(tree: Tree, checker: Checker, shared_agent: bool) -> tuple[NodeEntry, ...]:
@@ -42,6 +44,7 @@ def check_nodes(tree: Tree, checker: Checker, shared_agent: bool) -> tuple[NodeE
     if len(checker.problems) == before:  # with an entry missing the wiring would only repeat that
         check_roles(whole, tree, checker)
         check_wiring(whole, tree, checker)
+        check_restarts(whole, tree, checker)
         if shared_agent:
             _refuse_lookahead(whole, tree, checker)
     return whole
@@ -88,10 +91,11 @@ def _check_entry(name: str, entry: Entry, checker: Checker, shared_agent: bool) 
     role = _check_role(cls, own, tree, checker, owner, path)
     default = AGENT_PROCESS if shared_agent and HOLDS_AGENT & set(cls.emits) else name
     process = _check_process(own, checker, owner, path, default)
+    restart = _check_restart(own, checker, owner, path)
     settings = _check_settings(cls, tree, own, role, checker, owner, path)
-    if FAILED in (role, process) or settings is FAILED:
+    if FAILED in (role, process, restart) or settings is FAILED:
         return None
-    return NodeEntry(name, class_path, settings, role, process)
+    return NodeEntry(name, class_path, settings, role, process, restart)
 
 
 def _check_settings(
@@ -102,7 +106,7 @@ def _check_settings(
     for key in [key for key in rest if key in idle]:
         message = f"'{key}' of {owner} has no effect in the role '{role}', only in '{idle[key]}'"
         checker.add(rest.pop(key).place, message, "remove it", f"{path}.{key}")
-    also = ("process", "role") if cls.roles else ("process",)
+    also = [key for key in OWN_KEYS if key != "node" and (key != "role" or cls.roles)]
     return checker.settings(cls.settings, Tree("mapping", tree.place, rest), owner, path, also=also)
 
 
@@ -133,3 +137,10 @@ def _check_process(own: dict[str, Entry], checker: Checker, owner: str, path: st
         )
         return FAILED
     return process
+
+
+def _check_restart(own: dict[str, Entry], checker: Checker, owner: str, path: str) -> Any:
+    if "restart" not in own:
+        return NodeEntry.restart
+    label = f"'restart' of {owner}"
+    return checker.value(str, own["restart"].value, label, f"{path}.restart", {"choices": POLICIES})

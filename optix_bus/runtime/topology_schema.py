@@ -16,7 +16,9 @@ from typing import Any, Literal, Union
 
 from optix_bus.agents.cards import CARDS
 from optix_bus.runtime.node import Node
+from optix_bus.runtime.restarts import POLICIES
 from optix_bus.runtime.topology_classes import known_node_classes, load_node_class
+from optix_bus.runtime.topology_entry import ABOUT_RESTART, NodeEntry
 from optix_bus.runtime.topology_settings import (
     FORMAT_VERSION,
     AgentSettings,
@@ -164,6 +166,7 @@ def _node_schema(classes: Mapping[str, type[Node]]) -> Schema:
                 "type": "string",
                 "description": "Nodes with the same process name live in one process.",
             },
+            "restart": {"enum": list(POLICIES), "default": NodeEntry.restart, "description": ABOUT_RESTART},
         },
         "allOf": [
             {
@@ -177,7 +180,7 @@ def _node_schema(classes: Mapping[str, type[Node]]) -> Schema:
 
 def _entry_schema(cls: type[Node]) -> Schema:
     schema = settings_schema(cls.settings)
-    schema["properties"] = {"node": True, "process": True, **schema["properties"]}
+    schema["properties"] = {"node": True, "process": True, "restart": True, **schema["properties"]}
     if cls.roles:
         schema["properties"]["role"] = {
             "enum": list(cls.roles),

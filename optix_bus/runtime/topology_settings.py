@@ -79,6 +79,10 @@ class RunSettings:
     stop_seconds: float = setting(
         10.0, "How long a node may take to end before it is killed.", above=0, unit="seconds"
     )
+    restarts: int = setting(
+        10, "How often a process that died is started again within restart_seconds; 0 for never.", minimum=0
+    )
+    restart_seconds: float = setting(60.0, "How long a death counts.", above=0, unit="seconds")
     journal_sync_seconds: float = setting(
         1.0, "Largest part of the journal that a power cut may lose.", above=0, unit="seconds"
     )

@@ -21,7 +21,7 @@ from optix_bus.runtime.node import Node
 from optix_bus.runtime.problems import did_you_mean
 from optix_bus.runtime.topology_agent_example import CUSTOM_AGENT
 from optix_bus.runtime.topology_classes import load_node_class
-from optix_bus.runtime.topology_entry import idle_options
+from optix_bus.runtime.topology_entry import ABOUT_RESTART, NodeEntry, idle_options
 from optix_bus.runtime.topology_settings import (
     FORMAT_VERSION,
     AgentSettings,
@@ -159,6 +159,7 @@ def _node(entry: Mapping[str, Any]) -> list[str]:
     cls = load_node_class(entry["node"])
     own = {key: entry[key] for key in ("node", "role") if key in entry}
     lines = [_line(4, key, value, _first_line(cls) if key == "node" else "") for key, value in own.items()]
+    lines.append(_line(4, "restart", NodeEntry.restart, ABOUT_RESTART, commented=True))
     idle = tuple(idle_options(cls, entry.get("role", "")))
     given = {key: value for key, value in entry.items() if key not in own}
     return [*_flat(lines), *_options(cls.settings, given, 4, leave_out=idle)]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from optix_bus.messages import Event, NodeLost, NodeReady, RunStarted, StopRequested, TimerFired
+from collections.abc import Sequence
+
+from optix_bus.messages import Event, NodeLost, NodeReady, RunFinished, RunStarted, StopRequested, TimerFired
+from optix_bus.runtime.names import SUPERVISOR
 from optix_bus.runtime.topology_classes import known_node_classes
 from optix_bus.runtime.topology_entry import NodeEntry
 from optix_bus.runtime.topology_source import Tree
@@ -56,3 +59,31 @@ def check_wiring(entries: tuple[NodeEntry, ...], tree: Tree, checker: Checker) -
             f"add a node: {' or '.join(makers)}" if makers else "add a node that emits it",
             f"nodes.{names[0]}",
         )
+
+
+def waiting_for(entry: NodeEntry, entries: Sequence[NodeEntry]) -> dict[str, str]:
+    """Who waits for what a node emits: the name of an event type by the name of the node that handles it."""
+    found = {}
+    for kind in entry.node_class().emits:
+        if kind in SUPPLIED:
+            continue
+        if kind is RunFinished:
+            found[SUPERVISOR] = kind.__name__
+        for other in entries:
+            if other is not entry and kind in other.node_class().accepts():
+                found.setdefault(other.name, kind.__name__)
+    return found
+
+
+def check_restarts(entries: tuple[NodeEntry, ...], tree: Tree, checker: Checker) -> None:
+    """A node that never comes back must not be waited for: the run would stand still for ever."""
+    for entry in entries:
+        waiting = waiting_for(entry, entries) if entry.restart == "temporary" else {}
+        if waiting:
+            who = ", ".join(f"'{name}' for its {kind}" for name, kind in waiting.items())
+            checker.add(
+                tree.entries[entry.name].value.entries["restart"].place,
+                f"'{entry.name}' cannot be temporary: the run would wait for ever ({who})",
+                "write restart: transient, or permanent",
+                f"nodes.{entry.name}.restart",
+            )

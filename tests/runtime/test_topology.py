@@ -170,6 +170,7 @@ def test_a_node_without_options_of_its_own_may_be_left_empty_and_gets_none():
     assert topology.resolved()["nodes"]["learner"] == {
         "node": "tests.runtime.fake_nodes:Learner",
         "process": "learner",
+        "restart": "transient",
     }
 
 
