@@ -45,13 +45,15 @@ class NodeReady(Event, frozen=True, kw_only=True):
 class NodeLost(Event, frozen=True, kw_only=True):
     """A node's process is gone or was given up. From the supervisor; a process fact.
 
-    ``reason`` is the root cause in one line: signal, exit code or the error it raised.
+    ``reason`` is the root cause in one line: signal, exit code or the error it raised. ``final`` says that it
+    does not come back: nobody needs to wait for it or to keep anything for it.
     """
 
     node: str
     pid: int
     incarnation: int
     reason: str
+    final: bool = False
 
 
 class StopRequested(Event, frozen=True, kw_only=True):
