@@ -53,6 +53,19 @@ def make_agent(
     return _builder(_FRAMEWORKS[framework], chosen)(spaces, sizes, hyperparams, device, seed)
 
 
+def preload(framework: str = "torch") -> None:
+    """Import what agents of a framework need, for processes that are forked from this one. No more than that:
+    not one operation is computed, and no thread is started.
+
+    Raises:
+        ConfigurationError: an unknown framework.
+        MissingExtra: the framework is not installed.
+    """
+    if framework not in _FRAMEWORKS:
+        raise ConfigurationError(f"unknown framework {framework!r}; there is {', '.join(_FRAMEWORKS)}")
+    _import(f"optix_bus.agents.{_FRAMEWORKS[framework]}.preload", _FRAMEWORKS[framework])
+
+
 def _choose(spaces: SpaceSpec, algorithm: str | None, deterministic: bool) -> Card:
     candidates = [card(algorithm)] if algorithm is not None else list(CARDS.values())
     reasons = [candidate.fits(spaces) for candidate in candidates]
@@ -73,10 +86,14 @@ def _builder(framework: str, chosen: Card) -> Callable[..., BaseAgent]:
             f"{chosen.algorithm} does not exist for {framework}; it does for {', '.join(chosen.frameworks)}"
         )
     module, name = _BUILDERS[framework, chosen.algorithm].split(":")
+    builder: Callable[..., BaseAgent] = getattr(_import(module, framework), name)
+    return builder
+
+
+def _import(module: str, framework: str) -> Any:
     try:
-        builder: Callable[..., BaseAgent] = getattr(importlib.import_module(module), name)
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name != framework:
             raise
         raise MissingExtra(framework, framework, f"by framework: {framework}") from error
-    return builder
