@@ -12,7 +12,8 @@ import psutil
 from optix_bus.cli.command import command, say
 from optix_bus.cli.runs import find_run
 from optix_bus.errors import NodeFailure
-from optix_bus.runtime.run_directory import end_processes, remove_outside
+from optix_bus.runtime.outside import remove_outside, sweep, swept_line
+from optix_bus.runtime.run_directory import RunDirectory, RunRecord, end_processes
 
 
 @command("down", example="optix-bus down\noptix-bus down runs/tonight --seconds 60")
@@ -28,7 +29,8 @@ from optix_bus.runtime.run_directory import end_processes, remove_outside
 def down(run: str | None, seconds: float, now: bool) -> None:
     """End RUN (by default the newest): the loop stops, the best policy is restored, all processes end.
 
-    Where the supervisor is already gone, what it left is swept: processes, sockets, shared memory.
+    Where the supervisor is already gone, what it left is swept: processes, sockets, shared memory. What other
+    dead runs left is swept as well.
     """
     folder = find_run(run)
     record = folder.read()
@@ -48,15 +50,23 @@ def down(run: str | None, seconds: float, now: bool) -> None:
                 )
             time.sleep(0.02)
         record = folder.read()
-        say(
-            {"run": str(folder.root), "swept": [], "reason": record.reason, "exit_code": record.exit_code},
-            f"{record.run_id} has ended: {record.reason}",
-        )
+        _answer(folder, record, [], f"{record.run_id} has ended: {record.reason}")
         return
     swept = end_processes(record)
     remove_outside(record)
     left = f"; ended what was left: {', '.join(swept)}" if swept else ""
+    _answer(folder, record, swept, f"{record.run_id} was not running{left}")
+
+
+def _answer(folder: RunDirectory, record: RunRecord, swept: list[str], text: str) -> None:
+    folders = sweep()
     say(
-        {"run": str(folder.root), "swept": swept, "reason": record.reason, "exit_code": record.exit_code},
-        f"{record.run_id} was not running{left}",
+        {
+            "run": str(folder.root),
+            "swept": swept,
+            "swept_folders": folders,
+            "reason": record.reason,
+            "exit_code": record.exit_code,
+        },
+        "\n".join(filter(None, [text, swept_line(folders)])),
     )

@@ -49,7 +49,8 @@ def ps(run: str | None) -> None:
 def _rows(process: ProcessRecord, record: RunRecord) -> list[dict[str, Any]]:
     """One row for each node; nodes of one process share its pid."""
     alive = process.alive()
-    state = process.state if alive or process.state in ("ended", "lost") else "gone"
+    over = process.state in ("ended", "lost") or (process.state == "waiting" and record.supervisor.alive())
+    state = process.state if alive or over else "gone"
     if process is record.supervisor and not alive:
         state = "ended" if record.state in ("finished", "failed") else "gone"
     memory = 0
@@ -66,6 +67,7 @@ def _rows(process: ProcessRecord, record: RunRecord) -> list[dict[str, Any]]:
             "state": state,
             "restarts": process.restarts,
             "incarnation": process.incarnation,
+            "reason": process.reason,
             "rss_bytes": memory,
         }
         for node in (process.nodes or [process.name])

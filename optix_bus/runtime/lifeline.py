@@ -23,10 +23,15 @@ def watch() -> None:
     descriptor = os.environ.get(LIFELINE)
     if descriptor is None:
         return
+    die_with_parent()
+    threading.Thread(target=_wait, args=(int(descriptor),), name="lifeline", daemon=True).start()
+
+
+def die_with_parent() -> None:
+    """Ask for SIGKILL when the parent dies; an adopted process dies with whoever has adopted it."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    threading.Thread(target=_wait, args=(int(descriptor),), name="lifeline", daemon=True).start()
 
 
 def _wait(descriptor: int) -> None:

@@ -25,8 +25,8 @@ from optix_bus.bus.journal_reader import JournalCursor
 from optix_bus.bus.link import Link
 from optix_bus.bus.record import Record
 from optix_bus.errors import BusError, ConfigurationError
+from optix_bus.runtime.outside import private_directory
 from optix_bus.runtime.replay_run import RecordedRun
-from optix_bus.runtime.run_directory import private_directory, remove_directory
 
 #: Events under way at once: below what the sockets queue, so that none has to be sent again.
 _AT_ONCE = 500
@@ -92,8 +92,9 @@ class LiveReplay:
         self._broken: Exception | None = None
         self._outside = contextlib.ExitStack()
         try:
-            self.sockets = private_directory()
-            self._outside.callback(remove_directory, self.sockets)
+            sockets = private_directory()
+            self._outside.callback(sockets.remove)
+            self.sockets = sockets.path
             folder = tempfile.TemporaryDirectory(prefix="optix-bus-live-")
             self._journal = Path(self._outside.enter_context(folder))
             self._hub = Hub(

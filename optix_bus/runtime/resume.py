@@ -26,9 +26,10 @@ from optix_bus.errors import ConfigurationError
 from optix_bus.messages import VOCABULARY, RunFinished, RunStarted, SnapshotSaved
 from optix_bus.runtime.cuts import Cut, CutFolder, complete_cuts, usable_cut
 from optix_bus.runtime.names import SUPERVISOR
+from optix_bus.runtime.outside import remove_outside
 from optix_bus.runtime.plan import RunPlan
 from optix_bus.runtime.retirement import ANNOUNCING, references
-from optix_bus.runtime.run_directory import RunDirectory, end_processes, remove_outside
+from optix_bus.runtime.run_directory import RunDirectory, end_processes
 
 #: What a run leaves behind when it goes back to a cut: RUN/set-aside/1/journal and so on.
 SET_ASIDE = "set-aside"

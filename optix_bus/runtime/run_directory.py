@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it, who runs in it, and what it has outside (sockets, shared memory).
+"""The folder of a run: what is in it, and who runs in it. What it has elsewhere is in `outside`.
 
 RUN/topology.yaml     the resolved topology
 RUN/run.json          who runs: written anew at every change, read by `ps`, `down`, `logs`
@@ -15,10 +15,6 @@ RUN/report.json       how it ended
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import stat
-import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,13 +25,11 @@ import psutil
 
 from optix_bus.errors import ConfigurationError
 
-SHARED_MEMORY = Path("/dev/shm")
-_PREFIX = "optix-bus-"
-
 
 @dataclass
 class ProcessRecord:
-    """One process of a run. ``created`` tells it from a later process with the same pid."""
+    """One process of a run. ``created`` tells it from a later process with the same pid; ``reason`` says why
+    its last life ended."""
 
     name: str
     pid: int
@@ -44,6 +38,7 @@ class ProcessRecord:
     restarts: int = 0
     incarnation: int = 0
     nodes: list[str] = field(default_factory=list)
+    reason: str = ""
 
     def alive(self) -> bool:
         """Whether exactly this process still runs."""
@@ -141,36 +136,6 @@ def creation_time(pid: int) -> float:
         return float(psutil.Process(pid).create_time())
     except psutil.Error:
         return 0.0
-
-
-def private_directory() -> Path:
-    """A new folder for sockets that only this user can enter, with a short path: Unix sockets allow 107
-    bytes for all of it."""
-    root = os.environ.get("XDG_RUNTIME_DIR")
-    usable = root is not None and Path(root).is_dir() and len(root) < 40
-    return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root if usable else tempfile.gettempdir()))
-
-
-def shared_directory(run: RunDirectory) -> Path:
-    """A new folder for blobs in shared memory, or one in the run directory where there is none."""
-    if SHARED_MEMORY.is_dir() and os.access(SHARED_MEMORY, os.W_OK):
-        return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=SHARED_MEMORY))
-    run.overflow.mkdir(exist_ok=True)
-    return run.overflow
-
-
-def remove_outside(record: RunRecord) -> None:
-    """Remove what a run has outside its directory."""
-    for text in (record.sockets, record.shared_memory):
-        remove_directory(Path(text))
-
-
-def remove_directory(folder: Path) -> None:
-    """Remove a folder for sockets or blobs; one that is not of our making is left alone."""
-    if folder.name.startswith(_PREFIX):
-        with contextlib.suppress(FileNotFoundError):
-            if stat.S_ISDIR(folder.lstat().st_mode) and folder.lstat().st_uid == os.getuid():
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 def end_processes(record: RunRecord, seconds: float = 5.0) -> list[str]:
