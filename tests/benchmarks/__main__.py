@@ -11,7 +11,15 @@ import sys
 
 from tests.benchmarks.measure import MISSED
 
-BENCHMARKS = ("bench_bus", "bench_pipelines", "bench_loop", "bench_training", "bench_start", "bench_replay")
+BENCHMARKS = (
+    "bench_bus",
+    "bench_pipelines",
+    "bench_loop",
+    "bench_training",
+    "bench_start",
+    "bench_restart",
+    "bench_replay",
+)
 
 
 def main(arguments: list[str]) -> int:
