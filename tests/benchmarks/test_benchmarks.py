@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.benchmarks import bench_log
 from tests.benchmarks.measure import Demand, Series, Table, interleaved
 
 
@@ -65,6 +66,11 @@ def test_a_quick_run_judges_nothing() -> None:
     table = Table("t", judged=False)
     table.add("too slow", Series.of([4.0]), "ms", demand=Demand("<", 3.0))
     assert table.failed == []
+
+
+def test_the_benchmark_of_reading_journals_runs_with_tiny_sizes() -> None:
+    table = bench_log.bench(True)
+    assert {row[0] for row in table.rows} >= {"log info", "log verify", "diff with itself"}
 
 
 @pytest.mark.slow
