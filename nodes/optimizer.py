@@ -45,6 +45,7 @@ class OptimizerNode(Node):
         self._kind = ""
         # After a restart: what the optimizer will go on from once there is an event to make it in.
         self._memory: NamedArrays | None = None
+        self._reseed = False
         self._current = HyperparamSet({})
         self._history: list[EvalMetrics] = []
 
@@ -62,6 +63,7 @@ class OptimizerNode(Node):
         facts = {
             "agent": None if self._described is None else as_plain(self._described),
             "kind": self._kind,
+            "reseed": self._reseed,
             "params": self._current.params,
             "params_window": self._current.episode_id,
             "history": [[score.episode_id, score.primary_score, score.metrics] for score in self._history],
@@ -73,6 +75,7 @@ class OptimizerNode(Node):
         self._described = None if facts["agent"] is None else from_plain(AgentDescribed, facts["agent"])
         self._optimizer, self._made = None, False
         self._kind, self._memory = facts["kind"], parts.get(_MEMORY)
+        self._reseed = bool(facts["reseed"])
         self._current = HyperparamSet(facts["params"], facts["params_window"], 0.0)
         self._history = [
             EvalMetrics(score, metrics, window, 0.0) for window, score, metrics in facts["history"]
@@ -80,6 +83,9 @@ class OptimizerNode(Node):
         if self._kind and self._memory is None:
             return (f"{self._kind} has no state() and load_state(): its memory starts anew",)
         return ()
+
+    def branch(self, number: int) -> None:
+        self._reseed = True
 
     @handles(AgentDescribed)
     def on_agent(self, event: AgentDescribed, ctx: Context) -> None:
@@ -130,3 +136,7 @@ class OptimizerNode(Node):
             ctx.log.warning(
                 "another optimizer than before: its memory starts anew", was=before, now=self._kind
             )
+        tuner: Any = self._optimizer
+        if self._reseed and hasattr(tuner, "reseed"):
+            tuner.reseed(ctx.rng("probes"))
+        self._reseed = False

@@ -181,6 +181,11 @@ class SPSAOptimizer(BaseOptimizer):
         self._signal, self._noise, self._scale, self._weight = map(float, state["moments"])
         self._probing = bool(state["probing"])
 
+    def reseed(self, rng: np.random.Generator) -> None:
+        """Draw other signs from now on. An estimate that is under way begins again."""
+        self._seed = int(rng.integers(2**63))
+        self._probes = []
+
     def _synchronise(self, params: Mapping[str, Any], history: list[EvalMetrics]) -> None:
         """Start at, or after a change by somebody else restart from, the parameters in force."""
         self._box.fit(params)

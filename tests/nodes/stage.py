@@ -72,8 +72,8 @@ class Stage:
             fold.node.setup()
 
     @classmethod
-    def at(cls, build: Build, boundary: Boundary, *, seed: int) -> Stage:
-        """New nodes that go on from a boundary."""
+    def at(cls, build: Build, boundary: Boundary, *, seed: int, branch: int = 0) -> Stage:
+        """New nodes that go on from a boundary, in one of several futures."""
         stage = cls(build, seed=seed)
         stage.sequence = boundary.sequence
         stage.queue = deque(boundary.queue)
@@ -81,6 +81,9 @@ class Stage:
         for fold in stage.folds:
             state = blob_format.parse(boundary.states[fold.name], fold.name)
             stage.remarks += fold.node.load_state(state)
+            if branch:
+                fold.branch = branch
+                fold.node.branch(branch)
         return stage
 
     def boundary(self) -> Boundary:

@@ -31,7 +31,7 @@ from optix_bus.optimizers.settings import TuningSettings
 from optix_bus.pipelines import PipelineSettings, make_pipeline
 from optix_bus.runtime.node import Node
 from optix_bus.types import ArraySpec, EpisodeData, EvalMetrics, HyperparamSet, SpaceSpec
-from tests.nodes.stage import Stage
+from tests.nodes.stage import Build, Stage
 from tests.nodes.worlds import Drawing, Whole, Winding
 
 CARTPOLE = SpaceSpec(
@@ -322,6 +322,25 @@ def test_a_fork_with_another_learning_rate_collects_and_tunes_with_it(window: in
     assert tuner._version == max(fork.node("learner")._params)
     stage.close()
     fork.close()
+
+
+def test_two_futures_of_one_past_differ_in_chance_and_each_can_be_repeated(tmp_path: Path) -> None:
+    def build(name: str) -> Build:
+        return lambda: shared_arrays(tmp_path / name, 1)
+
+    past = Stage(build("past"), seed=1)
+    while past.node("scheduler")._now.next_window < 3:
+        past.step()
+    futures = [Stage.at(build(str(n)), past.boundary(), seed=1, branch=n) for n in (0, 1, 1, 2)]
+    streams = [stage.run().stream for stage in futures]
+    past.run()
+    assert streams[0] == past.stream[-len(streams[0]) :]
+    assert streams[1] == streams[2]
+    assert len({b"".join(stream) for stream in streams}) == 3
+    seeds = {stage.node("optimizer")._optimizer.state()["seed"] for stage in futures}
+    assert len(seeds) == 3
+    for stage in (past, *futures):
+        stage.close()
 
 
 def test_a_tuner_without_a_state_is_named_and_cannot_repeat(tmp_path: Path) -> None:
