@@ -183,6 +183,9 @@ def _debug(run: RecordedRun, asked: _Asked, report: Report) -> None:
     assert divergence is not None
     if divergence.kind == "missing" and divergence.found is not None:
         return  # it raised, and the debugger was there
+    if divergence.type == "CutTaken":
+        click.echo("a state is made in no handler: there is nothing to stop in", err=True)
+        return
     where = f"event {divergence.cause}, which {divergence.node!r} was answering"
     click.echo(f"\nplaying again up to {where}", err=True)
     looker = Looker(divergence.cause, debug=True, within=(divergence.node, divergence.cause))

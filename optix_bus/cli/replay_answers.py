@@ -65,8 +65,7 @@ def report_lines(run: RecordedRun, report: Report) -> list[str]:
         f"{report.speed:.1f} times its speed"
     )
     lines += [
-        f"  ahead     {e.node} emits {e.type}, answering event {e.cause}, which the journal does not hold: "
-        "it ended first"
+        f"  ahead     {e.node} emits {e.type}, answering event {e.cause}: behind the end of the journal"
         for e in report.unrecorded
     ]
     if report.failure:
@@ -84,10 +83,11 @@ def _divergence_lines(run: RecordedRun, divergence: Divergence) -> list[str]:
             f"  expected  {shortened(divergence.expected, 500)}",
             f"  found     {shortened(divergence.found, 500)}",
         ]
-    lines.append(
-        f"  look      optix-bus replay {run.directory.root} --node {divergence.node} --pdb   "
-        f"(stops in the handler of event {divergence.cause})"
-    )
+    if divergence.type != "CutTaken":
+        lines.append(
+            f"  look      optix-bus replay {run.directory.root} --node {divergence.node} --pdb   "
+            f"(stops in the handler of event {divergence.cause})"
+        )
     return lines
 
 

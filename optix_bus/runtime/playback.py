@@ -123,6 +123,7 @@ class Playback:
         on_cut: called with the state of each node at each cut, and the number of the announcement.
 
     Attributes:
+        compare: as given; may be exchanged on the way.
         compared: outputs that were compared, cuts among them.
         cuts: states that were compared.
     """
@@ -138,7 +139,7 @@ class Playback:
     ) -> None:
         self._folds = tuple(folds)
         self._since = since
-        self._compare = compare
+        self.compare = compare
         self._go_on = go_on
         self._on_cut = on_cut
         self._codec = Codec(VOCABULARY)
@@ -262,7 +263,7 @@ class Playback:
         elif emission.body == record.body:
             return found
         else:
-            difference = self._compare(record.type, record.body, emission.body)
+            difference = self.compare(record.type, record.body, emission.body)
             if difference is None:
                 return found
             field, expected, now = difference.field, difference.expected, difference.found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -96,14 +96,7 @@ class RecordedRun:
         """What this machine has otherwise than the one that ran it, one line each; empty where the results
         must be the same to the bit."""
         started = self.started()
-        recorded = started.fingerprint if started is not None else {}
-        here = fingerprint()
-        names = sorted(recorded.keys() | here.keys()) if recorded else []
-        return [
-            f"{name}: recorded on {recorded.get(name, 'nothing')}, here {here.get(name, 'nothing')}"
-            for name in names
-            if recorded.get(name) != here.get(name)
-        ]
+        return unlike_here(started.fingerprint) if started is not None else []
 
     def complete_cuts(self, before: int) -> list[Cut]:
         """Cuts whose states know nothing of event ``before``, newest first."""
@@ -157,6 +150,16 @@ class RecordedRun:
 
     def _in_order(self, names: set[str]) -> list[NodePlan]:
         return [entry for entry in self.plan.nodes if entry.name in names]
+
+
+def unlike_here(recorded: Mapping[str, str]) -> list[str]:
+    """What this machine has otherwise than a fingerprint says, one line each; nothing without one."""
+    here = fingerprint()
+    return [
+        f"{name}: recorded on {recorded.get(name, 'nothing')}, here {here.get(name, 'nothing')}"
+        for name in sorted(recorded.keys() | here.keys())
+        if recorded and recorded.get(name) != here.get(name)
+    ]
 
 
 def node_class(entry: NodePlan) -> type[Node]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,12 +11,15 @@ from dataclasses import dataclass, field
 from optix_bus.bus import blob_format
 from optix_bus.bus.record import Record
 from optix_bus.errors import BlobError, BlobMissing, CheckpointError, ConfigurationError, JournalError
-from optix_bus.messages import CutTaken, NodeLost, WindowCollected
+from optix_bus.messages import CutTaken, NodeLost, RunResumed, WindowCollected
 from optix_bus.runtime.playback import Divergence, Emission, HandlerFailure, Played, shortened
 from optix_bus.runtime.replay_compare import TOLERANCE, exact, of_states, tolerant
-from optix_bus.runtime.replay_run import RecordedRun, node_class
+from optix_bus.runtime.replay_run import RecordedRun, node_class, unlike_here
 from optix_bus.runtime.replay_stage import Stage, begin, stage
 from optix_bus.runtime.retirement import ANNOUNCING, references
+
+#: Names of arrays that are listed where there are none.
+_MAX_MISSING = 1000
 
 
 class Watch:
@@ -106,12 +111,8 @@ def replay(
     entries, notes = run.choose(names)
     foreign = run.foreign()
     report = Report([entry.name for entry in entries], first, end, notes=notes)
-    report.tolerance = TOLERANCE if foreign else 0.0
     if foreign:
-        report.notes.append(
-            f"this is not what the run ran on ({'; '.join(foreign)}): floats are compared within "
-            f"{TOLERANCE:g}, relative, and checksums of arrays are not compared"
-        )
+        _be_tolerant(report, "", foreign)
     if worlds := [entry.name for entry in entries if WindowCollected in node_class(entry).emits]:
         report.notes.append(
             f"the environment {run.plan.environment['id']} is created again for {', '.join(worlds)}"
@@ -159,6 +160,7 @@ class _Session:
             if not self._first_stamp:
                 self._first_stamp = record.stamp_ns
             stage.before(record)
+            self._move(record)
             self._watch.before(record, stage)
             played = playback.feed(record)
             stage.turn(played)
@@ -171,6 +173,15 @@ class _Session:
             if not going_on:
                 report.last = record.seq
                 return
+
+    def _move(self, record: Record) -> None:
+        """A run may have gone on elsewhere than where it began."""
+        if record.type == RunResumed.__name__ and not self._report.tolerance:
+            event = self._run.decode(record)
+            assert isinstance(event, RunResumed)
+            if foreign := unlike_here(event.fingerprint):
+                self._stage.playback.compare = tolerant
+                _be_tolerant(self._report, f"from event {record.seq} on, ", foreign)
 
     def _diverged(self, divergence: Divergence) -> None:
         """Digests of a state say nothing: what differs in it does, where the recorded one is still there."""
@@ -197,7 +208,7 @@ class _Session:
     def _failed(self, failure: HandlerFailure) -> None:
         report = self._report
         if isinstance(failure.__cause__, BlobMissing):
-            report.missing = list(self._missing(failure.sequence))
+            report.missing = list(itertools.islice(self._missing(failure.sequence), _MAX_MISSING))
             report.obstacle = _obstacle(report.missing, failure)
             return
         later = self._answer_behind(failure)
@@ -235,8 +246,9 @@ class _Session:
 
     def _died(self, failure: HandlerFailure) -> bool:
         """Whether the node died in the run as well."""
-        if self._run.directory.read().state == "failed":
-            return True
+        with contextlib.suppress(ConfigurationError):  # of a run that was copied there may be no record
+            if self._run.directory.read().state == "failed":
+                return True
         return any(
             getattr(self._run.decode(record), "node", "") == failure.node
             for record in self._run.records(failure.sequence)
@@ -244,12 +256,21 @@ class _Session:
         )
 
 
+def _be_tolerant(report: Report, since: str, foreign: Sequence[str]) -> None:
+    report.tolerance = TOLERANCE
+    report.notes.append(
+        f"{since}this is not what the run ran on ({'; '.join(foreign)}): floats are compared within "
+        f"{TOLERANCE:g}, relative, and checksums of arrays are not compared"
+    )
+
+
 def _obstacle(missing: Collection[str], failure: HandlerFailure) -> str:
     """Which arrays a replay lacks, in words."""
     if not missing:
         return f"event {failure.sequence} cannot be replayed: {failure}"
     first, *others = missing
-    more = f" ({len(others)} that later events announce are not there either)" if others else ""
+    count = f"{len(others)}{'+' if len(missing) == _MAX_MISSING else ''}"
+    more = f" ({count} that later events announce are not there either)" if others else ""
     return (
         f"event {failure.sequence} cannot be replayed: {failure.node!r} needs arrays that were not recorded: "
         f"{first}{more}; replay --all re-creates them, and run.record: blobs in the topology keeps them"

@@ -10,6 +10,7 @@ import pytest
 
 from optix_bus.bus import blob_format
 from optix_bus.errors import ConfigurationError
+from optix_bus.messages import RunResumed
 from optix_bus.runtime.replay_run import RecordedRun
 from optix_bus.runtime.replay_session import Watch, replay
 from optix_bus.types import NamedArrays
@@ -354,3 +355,32 @@ def test_a_watch_can_end_a_replay(demo: RecordedRun) -> None:
 
     report = replay(demo, watch=Enough())
     assert (report.exit_code, report.last, report.events) == (0, 12, 12)
+
+
+def test_a_run_that_went_on_elsewhere_is_compared_within_a_tolerance_from_there_on(
+    demo: RecordedRun, tmp_path: Path
+) -> None:
+    """The event that says so takes the place of one that nobody reads."""
+    victim = next(found for found in records(demo, "CutTaken") if found.node == "optimizer")
+    scored = records(demo, "WindowScored")
+
+    def move(found):
+        if found.seq == victim.seq:
+            resumed = RunResumed(cut=1, window=1, fingerprint={"processor": "Abacus"})
+            changed = {"type": "RunResumed", "body": msgspec.msgpack.encode(resumed)}
+            return msgspec.structs.replace(found, node="supervisor", cause=0, index=1, **changed)
+        if found.seq in (scored[0].seq, scored[-1].seq):
+            near = {**body(found), "score": body(found)["score"] * (1 + 1e-9)}
+            return msgspec.structs.replace(found, body=msgspec.msgpack.encode(near))
+        return found
+
+    run = rewritten(demo, tmp_path / "run", move)
+    nodes = [name for name in NODES if name != victim.node]
+    found = replay(run, nodes).divergence
+    assert found is not None
+    assert (found.sequence, found.field) == (scored[0].seq, "score")
+    report = replay(run, nodes, first=scored[0].seq + 1)
+    assert report.divergence == found  # what comes before has to be right as well
+    report = replay(altered(run, tmp_path / "less", scored[0].seq, score=body(scored[0])["score"]), nodes)
+    assert (report.exit_code, report.tolerance > 0) == (0, True)
+    assert any(note.startswith(f"from event {victim.seq} on, this is not") for note in report.notes)
