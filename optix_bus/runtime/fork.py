@@ -7,6 +7,7 @@ under the new ones (`RunPlan.past`). Nothing of the original is changed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -20,7 +21,7 @@ from optix_bus.bus.journal_copy import copy_past
 from optix_bus.bus.journal_reader import read_journal
 from optix_bus.bus.record import Record
 from optix_bus.checkpoints import manifest as manifests
-from optix_bus.errors import ConfigurationError
+from optix_bus.errors import CheckpointError, ConfigurationError
 from optix_bus.messages import VOCABULARY, CollectWindow, RunFinished, SnapshotSaved
 from optix_bus.runtime.cuts import FOLDER, Cut, CutFolder, complete_cuts
 from optix_bus.runtime.plan import Past, RunPlan
@@ -55,13 +56,18 @@ def fork(
         The topology of the fork.
 
     Raises:
-        ConfigurationError: the settings cannot be changed in the middle of a run, or there is no such event.
-        JournalError: the original's journal is damaged before the fork point.
+        ConfigurationError: the settings cannot be changed in the middle of a run, the run cannot branch off
+            at this event, or it had ended there.
+        JournalError: there is no such event, or the original's journal is damaged.
     """
-    before = RunPlan.read(source.root / "plan.json")
+    original = msgspec.structs.replace(
+        RunPlan.read(source.root / "plan.json"), run_directory=str(source.root.resolve())
+    )
+    # What the event itself was handled under: the original may be a fork, and its past reach behind this.
+    before = original.as_of(at - 1)
     # Modules beside the original topology were found above; a fork may lie anywhere.
-    topology = load_topology(source.topology, [*overrides, *_own_checkpoints(before)])
-    run_id = f"{before.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-fork{branch or ''}"
+    topology = load_topology(source.topology, [*overrides, *_own_checkpoints(original)])
+    run_id = f"{original.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-fork{branch or ''}"
     after = make_plan(topology, run_id=run_id, run_directory=target.root.resolve())
     after = msgspec.structs.replace(
         after,
@@ -70,18 +76,17 @@ def fork(
         branch=branch,
     )
     _refuse_other_shape(before, after)
-    cut = _newest_cut(source, before, at)
-    past = _Past(source, target, before, cut)
+    cut = _newest_cut(source, original, at)
+    # First of all: a run that still goes on removes its older cuts.
+    _copy_cut(source, target, cut)
+    past = _Past(source, target, original, cut)
     copy_past(source.journal, target.journal, run_id, at, kept=past.keep)
     if past.ended:
-        raise ConfigurationError(
-            f"event {at} lies behind the end of the run (event {past.ended}): fork at an earlier one"
-        )
-    _copy_cut(source, target, cut)
+        raise ConfigurationError(f"by event {at} the end of the run was decided: fork at an earlier one")
     past.copy_snapshots(after)
     target.topology.write_text(topology.dump(), encoding="utf-8")
-    for older in source.root.glob(_file_of_past("*")):
-        shutil.copy(older, target.root)
+    for older in before.boundaries:
+        shutil.copy(source.root / _file_of_past(older), target.root)
     before.write(target.root / _file_of_past(at))
     after.write(target.root / "plan.json")
     target.write(
@@ -100,7 +105,7 @@ def fork(
     return topology
 
 
-def _file_of_past(at: int | str) -> str:
+def _file_of_past(at: int) -> str:
     return f"plan.until-{at}.json"
 
 
@@ -151,21 +156,36 @@ def _refuse_other_shape(before: RunPlan, after: RunPlan) -> None:
 
 
 def _newest_cut(source: RunDirectory, plan: RunPlan, at: int) -> Cut | None:
+    """Where the nodes of the fork begin.
+
+    Raises:
+        ConfigurationError: from there they could not get to the fork point again.
+    """
     folder = CutFolder(source.root)
     names = [node.name for node in plan.nodes]
     # A cut is complete for the fork if its answers are in the copy; they are, whatever their numbers.
     cuts = complete_cuts(folder, source.journal, names)
-    return next((cut for cut in cuts if cut.sequence <= at and not folder.damage(cut, names)), None)
+    whole = [cut for cut in cuts if not folder.damage(cut, names)]
+    found = next((cut for cut in whole if cut.sequence <= at), None)
+    if found is not None:
+        repeats = all(taken.repeats for taken in found.taken.values())
+    else:
+        repeats = not plan.shares_agent
+    if not repeats and at != (found.sequence if found is not None else 0):
+        places = ", ".join(str(cut.sequence) for cut in reversed(whole))
+        raise ConfigurationError(
+            f"{source.root} cannot branch off at event {at}: its agent or its environment keeps more than a "
+            f"cut can hold, so it can do so at a cut only, and there is "
+            f"{f'one at event {places}' if places else 'none'}"
+        )
+    return found
 
 
 def _copy_cut(source: RunDirectory, target: RunDirectory, cut: Cut | None) -> None:
     if cut is not None:
         name = f"{cut.number:06d}"
         shutil.copytree(source.root / FOLDER / name, target.root / FOLDER / name)
-        # The place in the journal is another one now, and the copy is searched from its beginning.
-        place = msgspec.json.decode((target.root / FOLDER / name / "cut.json").read_bytes())
-        place["near"] = None
-        (target.root / FOLDER / name / "cut.json").write_bytes(msgspec.json.encode(place))
+        CutFolder(target.root).forget_places()
 
 
 class _Past:
@@ -177,12 +197,13 @@ class _Past:
         self._snapshots = plan.checkpoint_directory(source.root)
         self._first = cut.sequence if cut is not None else 0
         self._saved: list[str] = []
-        self.ended = 0
+        #: Whether the end of the run is in its past.
+        self.ended = False
 
     def keep(self, record: Record) -> None:
         """Take in an event of the past."""
         if record.type == RunFinished.__name__:
-            self.ended = record.seq
+            self.ended = True
         elif record.type == SnapshotSaved.__name__:
             saved: SnapshotSaved = _codec.decode(record.type, record.body)
             self._saved.append(saved.snapshot_id)
@@ -207,4 +228,6 @@ class _Past:
             if folder.is_dir():
                 copy = after.checkpoint_directory(self._target.root) / name
                 shutil.copytree(folder, copy)
-                manifests.write(replace(manifests.read(copy), run=after.run_id), copy)
+                # One that is damaged stays so, and is named by who reads it.
+                with contextlib.suppress(CheckpointError):
+                    manifests.write(replace(manifests.read(copy), run=after.run_id), copy)

@@ -2,8 +2,8 @@
 
 Nothing is taken from what lay in shared memory: every node begins at the newest cut that is whole and handles
 the journal from there on, which makes the same arrays again. A node that cannot do the same again
-(`Node.repeats`) would contradict the journal; then the run goes back to the cut, and what came after it is
-set aside.
+(`Node.repeats`) would contradict what the journal has of it; then the run goes back to the cut, and what came
+after it is set aside.
 """
 
 from __future__ import annotations
@@ -87,25 +87,21 @@ def prepare(run: RunDirectory) -> Resumption:
     plan = msgspec.structs.replace(
         RunPlan.read(run.root / "plan.json"), run_directory=str(run.root.resolve())
     )
-    ledger = _mend(run, plan)
+    ledger, head = _mend(run, plan)
     folder = CutFolder(run.root)
     names = [node.name for node in plan.nodes]
-    cuts = complete_cuts(folder, run.journal, names)
-    cut, remarks = usable_cut(folder, cuts, names)
-    if remarks:
-        # All nodes must begin at the same cut, so one that is damaged for one is gone for all.
-        folder.remove_after(cut.number if cut is not None else 0)
+    cut, remarks = usable_cut(folder, complete_cuts(folder, run.journal, names), names)
     _refuse_finished(run, cut)
-    if cut is not None and not all(taken.repeats for taken in cut.taken.values()):
-        remarks.append(_go_back(run, plan, cut.sequence, cut))
-        ledger = _mend(run, plan, before=ledger)
-    elif cut is None and plan.shares_agent:
-        remarks.append(_go_back(run, plan, 0, None))
-        ledger = _mend(run, plan, before=ledger)
+    # All nodes must begin at the same cut: one that is damaged for one is gone for all. One that was never
+    # complete is taken again, and where it says that its announcement was, there may be nothing now.
+    folder.remove_after(cut.number if cut is not None else 0)
+    if _contradicts(run, plan, cut):
+        remarks.append(_go_back(run, plan, cut))
+        ledger, head = _mend(run, plan, before=ledger)
     return Resumption(
         plan=plan,
         cut=cut,
-        head=_head(run),
+        head=head,
         started=any(record.type == RunStarted.__name__ for record in _first(run)),
         incarnations={name: state.incarnation for name, state in ledger.nodes.items()},
         roots=ledger.nodes[SUPERVISOR].root + 1 if SUPERVISOR in ledger.nodes else 0,
@@ -113,14 +109,16 @@ def prepare(run: RunDirectory) -> Resumption:
     )
 
 
-def _mend(run: RunDirectory, plan: RunPlan, before: Ledger | None = None) -> Ledger:
-    """Cut off a torn tail as a hub would, and read back who has spoken; lives of ``before`` count as well."""
+def _mend(run: RunDirectory, plan: RunPlan, before: Ledger | None = None) -> tuple[Ledger, int]:
+    """Cut off a torn tail as a hub would, and read back who has spoken and the number of the last event;
+    lives of ``before`` count as well."""
     ledger = Ledger()
-    JournalWriter(run.journal, ledger, run=plan.run_id).close()
+    journal = JournalWriter(run.journal, ledger, run=plan.run_id)
+    journal.close()
     for name, state in before.nodes.items() if before is not None else ():
         known = ledger.nodes.get(name, NodeState()).incarnation
         ledger.note_hello(name, max(state.incarnation, known), state.session)
-    return ledger
+    return ledger, journal.head
 
 
 def _refuse_finished(run: RunDirectory, cut: Cut | None) -> None:
@@ -133,8 +131,30 @@ def _refuse_finished(run: RunDirectory, cut: Cut | None) -> None:
             )
 
 
-def _go_back(run: RunDirectory, plan: RunPlan, sequence: int, cut: Cut | None) -> str:
-    """Make the journal end where the cut was taken; what came after it is set aside."""
+def _contradicts(run: RunDirectory, plan: RunPlan, cut: Cut | None) -> bool:
+    """Whether a node that cannot do the same again has done something since the cut."""
+    if cut is not None:
+        forgetful = {name for name, taken in cut.taken.items() if not taken.repeats}
+    else:
+        forgetful = {node.name for node in plan.nodes} if plan.shares_agent else set()
+    since = cut.sequence if cut is not None else 0
+    return bool(forgetful) and any(
+        record.node in forgetful and record.cause > since for record in _records(run, since + 1)
+    )
+
+
+def _go_back(run: RunDirectory, plan: RunPlan, cut: Cut | None) -> str:
+    """Make the journal end where the cut was taken; what came after it is set aside.
+
+    Raises:
+        ConfigurationError: it is a fork, and what it has in common with its original would be gone.
+    """
+    sequence = cut.sequence if cut is not None else 0
+    if plan.past is not None and sequence < plan.past.sequence:
+        raise ConfigurationError(
+            f"{run.root} branches off at event {plan.past.sequence}, and no whole cut is left there: its "
+            "agent or its environment cannot repeat what came before; fork the original once more"
+        )
     aside = _new_aside(run)
     dropped: list[Record] = []
     if sequence:
@@ -143,16 +163,16 @@ def _go_back(run: RunDirectory, plan: RunPlan, sequence: int, cut: Cut | None) -
         (run.root / _COPIED).mkdir()
         dropped = list(_records(run, 1))
     # The journal is exchanged last: until then it says what there is to set aside.
-    CutFolder(run.root).remove_after(cut.number if cut is not None else 0)
-    snapshots = plan.checkpoint_directory(run.root)
+    CutFolder(run.root).forget_places()
     for record in dropped:
         if record.type in ANNOUNCING:
             for ref in references(_codec.decode(record.type, record.body)):
-                (run.blobs / f"{ref.name}.safetensors").unlink(missing_ok=True)
+                name = f"{ref.name}.safetensors"
+                _move(run.blobs / name, aside / "blobs" / name)
         elif record.type == SnapshotSaved.__name__:
             saved: SnapshotSaved = _codec.decode(record.type, record.body)
-            if (snapshots / saved.snapshot_id).is_dir():
-                (snapshots / saved.snapshot_id).rename(aside / saved.snapshot_id)
+            snapshot = plan.checkpoint_directory(run.root) / saved.snapshot_id
+            _move(snapshot, aside / "checkpoints" / saved.snapshot_id)
     run.journal.rename(aside / "journal")
     (run.root / _COPIED).rename(run.journal)
     where = f"the cut after window {cut.window}" if cut is not None else "its beginning"
@@ -160,6 +180,13 @@ def _go_back(run: RunDirectory, plan: RunPlan, sequence: int, cut: Cut | None) -
         f"the run went back to {where}, because its agent or its environment keeps more than a cut can hold; "
         f"{len(dropped)} events were set aside in {aside}"
     )
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move what is there; snapshots may lie on another file system."""
+    if source.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(source, target)
 
 
 def _finish_exchange(run: RunDirectory) -> None:
@@ -200,11 +227,3 @@ def _first(run: RunDirectory) -> list[Record]:
         return cursor.read(1000)
     finally:
         cursor.close()
-
-
-def _head(run: RunDirectory) -> int:
-    cuts = CutFolder(run.root).places()
-    head = 0
-    for record in _records(run, cuts[0].sequence if cuts else 1):
-        head = record.seq
-    return head

@@ -1,0 +1,24 @@
+"""Runs that several tests look at; each is recorded once, and copied by who changes it."""
+
+from __future__ import annotations
+
+import pytest
+
+from optix_bus.runtime.replay_run import RecordedRun
+from tests.runtime.recorded import TOPOLOGIES, record, with_validation
+
+_EIGHT_WINDOWS = ("nodes.scheduler.max_episodes=8", "nodes.pipeline.window_steps=16")
+
+
+@pytest.fixture(scope="session")
+def repeating(tmp_path_factory: pytest.TempPathFactory) -> RecordedRun:
+    """A run of the demo that has ended: eight windows, cuts after the second, fourth and sixth."""
+    options = with_validation("agent.hidden_sizes=[8]", *_EIGHT_WINDOWS)
+    return record(tmp_path_factory.mktemp("repeating") / "run", TOPOLOGIES / "cartpole_ppo.yaml", *options)
+
+
+@pytest.fixture(scope="session")
+def forgetful(tmp_path_factory: pytest.TempPathFactory) -> RecordedRun:
+    """The same with an agent of six methods, which cannot do again what it did."""
+    options = with_validation(*_EIGHT_WINDOWS)
+    return record(tmp_path_factory.mktemp("forgetful") / "run", TOPOLOGIES / "custom_agent.yaml", *options)
