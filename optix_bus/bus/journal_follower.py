@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from optix_bus.bus import wire
@@ -39,15 +40,25 @@ class JournalFollower:
             self._behind = self._newest
         self._newest = (beacon.head + 1, (beacon.journal.segment, beacon.journal.offset))
 
-    def read(self, first: int, up_to: int) -> list[Record]:
-        """Some of the events from ``first`` to ``up_to``; empty where they are not visible yet."""
+    @property
+    def seq(self) -> int:
+        """The event behind what was read or passed; the same as before where nothing was visible."""
+        return self._cursor.seq if self._cursor is not None else 0
+
+    def read(self, first: int, up_to: int, types: Collection[str] | None = None) -> list[Record]:
+        """Some of the events from ``first`` to ``up_to``; those of other types than ``types`` are passed."""
         assert self._directory is not None
+        cursor = self._cursor
+        if cursor is not None and cursor.seq <= first:
+            found = cursor.glance(first, up_to, types)
+            if cursor.seq > first:
+                return found
         place = self._behind[1] if self._behind is not None and self._behind[0] <= first else None
-        if self._cursor is None:
-            self._cursor = JournalCursor(self._directory, first, place)
+        if cursor is None:
+            cursor = self._cursor = JournalCursor(self._directory, first, place)
         else:
-            self._cursor.move(first, place)
-        return self._cursor.read(_AT_ONCE, up_to=up_to)
+            cursor.move(first, place)
+        return cursor.read(_AT_ONCE, up_to=up_to, types=types)
 
     def close(self) -> None:
         """Close the file."""

@@ -15,6 +15,8 @@ from optix_bus.errors import JournalError
 
 #: One read follows a few events; more would mostly cost the making of the buffer.
 _CHUNK_BYTES = 64 * 1024
+#: What is new since the last look is rarely more.
+_GLANCE_BYTES = 16 * 1024
 
 
 class JournalCursor:
@@ -42,6 +44,9 @@ class JournalCursor:
         self._next = seq
         #: Whether the event before the next one was somewhere else: the next one may be in any segment.
         self._searching = True
+        #: Channels of the present file that hold no wanted type, for one choice of wanted types.
+        self._unwanted: set[int] = set()
+        self._wanted: Collection[str] | None = None
         if position is not None:
             self._open(*position)
 
@@ -93,6 +98,39 @@ class JournalCursor:
                 raise JournalError(f"{self._path()} holds a message that is no event: {error}") from None
             if types is None or record.type in types:
                 found.append(record)
+        return found
+
+    def glance(self, first: int, up_to: int, types: Collection[str] | None = None) -> list[Record]:
+        """Events from ``first`` on as far as one short look reaches; `seq` says how far that was.
+
+        Following a growing journal is mostly this. Where more is to do (another file, a new channel, damage)
+        it stops, and `read` goes on. Events of other types than ``types`` are passed, without being decoded
+        where their channel is known.
+        """
+        if self._searching or self._descriptor < 0:
+            return []
+        if types is not self._wanted:
+            self._wanted, self._unwanted = types, set()
+        buffer = os.pread(self._descriptor, _GLANCE_BYTES, self._offset)
+        view, size, place, seq = memoryview(buffer), len(buffer), 0, self._next
+        found: list[Record] = []
+        while seq <= up_to and place + mcap.MESSAGE_PREFIX.size <= size:
+            opcode, length, channel, low = mcap.MESSAGE_HEAD.unpack_from(buffer, place)
+            end = place + mcap.PREFIX_BYTES + length
+            if opcode != mcap.MESSAGE or low != seq & 0xFFFFFFFF or end > size:
+                break
+            if seq >= first and channel not in self._unwanted:
+                try:
+                    record = decode_record(view[place + mcap.MESSAGE_PREFIX.size : end])
+                except msgspec.DecodeError:
+                    break
+                if types is None or record.type in types:
+                    found.append(record)
+                else:
+                    self._unwanted.add(channel)
+            place, seq = end, seq + 1
+        self._offset += place
+        self._next = seq
         return found
 
     def read_raw(
@@ -172,6 +210,7 @@ class JournalCursor:
                 self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 raise JournalError(f"{path} is gone while it was being read: was it removed?") from None
+            self._unwanted = set()
         self._segment = segment
         self._offset = offset
 

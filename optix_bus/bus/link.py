@@ -80,7 +80,8 @@ class Link:
         self._outboxes = {node: Outbox(node, incarnation) for node in nodes}
         self._seq = -1 if from_seq is None else from_seq - 1
         self._types = None if types is None else frozenset(name.encode() for name in types)
-        self._type_names = None if types is None else frozenset(types)
+        #: What is read from the journal: the types that are handed out, and those of this link's own events.
+        self._wanted = self._type_names = None if types is None else frozenset(types)
         self._names: dict[bytes, str] = {}
         self._encoded: dict[str, bytes] = {}
         self._remote = remote
@@ -208,6 +209,8 @@ class Link:
             if not wire.NAME.fullmatch(event_type):
                 raise CodecError(f"{event_type!r} is no event type name", "type")
             encoded = self._encoded[event_type] = event_type.encode()
+            if self._wanted is not None:
+                self._wanted |= {event_type}
         if len(outbox) >= self._limit:
             self._make_room(outbox, timeout)
         if self.fenced:
@@ -443,11 +446,12 @@ class Link:
             return
         self.counters["catch_ups"] += not self._wakes_for_some
         while self._seq < self._head and len(self._inbox) < _INBOX_LIMIT:
-            records = self._follower.read(self._seq + 1, self._head)
-            if not records:
+            records = self._follower.read(self._seq + 1, self._head, self._wanted)
+            if self._follower.seq <= self._seq + 1:
                 return  # announced but not visible yet: the next turn tries again
             for record in records:
                 self._take(record)
+            self._seq = self._follower.seq - 1
         self._head_since = self._clock.monotonic()
 
     def _take(self, record: Record) -> None:

@@ -18,6 +18,8 @@ STATISTICS, METADATA, METADATA_INDEX, SUMMARY_OFFSET, DATA_END = 0x0B, 0x0C, 0x0
 _PREFIX = struct.Struct("<BQ")
 #: opcode, length, channel, sequence, log time, publish time
 MESSAGE_PREFIX = struct.Struct("<BQHIQQ")
+#: The first four of these.
+MESSAGE_HEAD = struct.Struct("<BQHI")
 _MESSAGE_FIELDS = 22
 PREFIX_BYTES = _PREFIX.size
 #: The last key of our metadata records, and the length of its value.

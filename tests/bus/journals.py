@@ -9,6 +9,7 @@ from pathlib import Path
 
 from optix_bus.bus import mcap_format as mcap
 from optix_bus.bus.journal_files import segment_path, segments
+from optix_bus.bus.journal_reader import JournalCursor
 from optix_bus.bus.journal_writer import JournalWriter
 from optix_bus.bus.ledger import Ledger
 from optix_bus.bus.record import Record, encode_record
@@ -18,6 +19,10 @@ NODES = ("scheduler", "learner", "pipeline")
 TYPES = ("Asked", "Learnt", "Collected")
 SECOND = 10**9
 START = 1_700_000_000 * SECOND
+
+
+#: A node, the event that it was handling, and the count of what that handler (or, for 0, the node) emitted.
+Identity = tuple[str, int, int]
 
 
 class Journal:
@@ -162,3 +167,37 @@ def readable(folder: Path, records: Sequence[Record]) -> set[int]:
     """The events whose stored form is anywhere in the files, by a search that knows nothing of records."""
     stored = b"".join(path.read_bytes() for path in files(folder))
     return {record.seq for record in records if encode_record(record) in stored}
+
+
+def ticks(count: int, node: str = "a") -> list[Identity]:
+    """Roots of one node."""
+    return [(node, 0, index) for index in range(count)]
+
+
+def written(
+    folder: Path, identities: Iterable[Identity], *, segment_events: int = 0, run: str = "run"
+) -> Path:
+    """A journal with these events, numbered from 1 and stamped with a thousand times their number; a new
+    segment begins after every ``segment_events``."""
+    ledger = Ledger()
+    writer = JournalWriter(folder, ledger, run=run)
+    for seq, (node, cause, index) in enumerate(identities, start=1):
+        record = Record(seq, 1000 * seq, node, 1, cause, index, "Tick", body(n=seq))
+        ledger.note_record(record)
+        entry = writer.encode(record.type, seq, record.stamp_ns, encode_record(record))
+        assert writer.append([entry], [record.type], [record.stamp_ns]) == 1
+        if segment_events and seq % segment_events == 0:
+            assert writer.rotate()
+    writer.close()
+    return folder
+
+
+def place_of(folder: Path, seq: int) -> tuple[int, int]:
+    """(segment, offset) at which an event begins: where a cursor stands that has read up to it."""
+    cursor = JournalCursor(folder)
+    try:
+        while cursor.seq < seq:
+            cursor.read(limit=1)
+        return cursor._segment, cursor._offset
+    finally:
+        cursor.close()

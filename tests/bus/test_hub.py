@@ -284,6 +284,7 @@ def test_a_full_disk_keeps_events_waiting_and_loses_none(
     hub: HubThread, raw: RawClient, connect: Callable[..., Link]
 ) -> None:
     link = connect(["n"], 1, side=("hub",))
+    raw.beacon_when(lambda beacon: link.poll() == [] and link.beacon is not None)  # it hears the side channel
     real = hub.hub.journal._write
 
     def refuse(data: bytes) -> int:

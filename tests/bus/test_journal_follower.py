@@ -14,7 +14,7 @@ from optix_bus.bus.journal_reader import JournalCursor
 from optix_bus.bus.link import Link
 from optix_bus.errors import JournalError
 from tests.bus.harness import HubThread, body, collect
-from tests.bus.journals import place_of, ticks, written
+from tests.bus.journals import TYPES, Journal, place_of, ticks, written
 
 
 def follower(folder: Path, near: tuple[int, tuple[int, int]] | None = None) -> JournalFollower:
@@ -69,6 +69,50 @@ def test_who_read_other_events_live_jumps_over_whole_files(tmp_path: Path) -> No
     assert [record.seq for record in reader.read(8, 9)] == [8, 9]
     assert [record.seq for record in reader.read(12, 12)] == [12]
     assert reader.read(13, 13) == []
+
+
+@pytest.mark.parametrize("step", [1, 2, 5, 40])
+def test_unwanted_types_are_passed_and_wanted_ones_come_in_order(tmp_path: Path, step: int) -> None:
+    """A journal that grows while it is read: new channels, full files, HELLOs between events."""
+    journal = Journal(tmp_path, segment_bytes=1500)
+    reader, wanted = follower(tmp_path), frozenset({"Asked", "Late"})
+    kinds = ["Late" if number % 11 == 0 else TYPES[number % 3] for number in range(1, 41)]
+    found: list[int] = []
+    for number, kind in enumerate(kinds, start=1):
+        journal.append(kind=kind)
+        if number % 7 == 0:
+            journal.hello("learner", number)
+        while number % step == 0 and reader.seq <= number:
+            found += [record.seq for record in reader.read(max(reader.seq, 1), number, wanted)]
+    assert len(segments(tmp_path)) > 2
+    assert found == [number for number, kind in enumerate(kinds, start=1) if kind in wanted]
+
+
+def test_other_types_can_be_wanted_from_now_on(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for _ in range(9):
+        journal.append()
+    reader = follower(tmp_path)
+    assert [record.type for record in reader.read(1, 3, frozenset({"Asked"}))] == ["Asked"]
+    assert [record.type for record in reader.read(4, 6, frozenset({"Asked"}))] == ["Asked"]
+    assert [record.type for record in reader.read(7, 9, frozenset({"Learnt"}))] == ["Learnt"]
+
+
+def test_damage_is_met_by_who_passes_events_of_that_type_no_sooner_than_by_others(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for _ in range(6):
+        journal.append()
+    reader = follower(tmp_path)
+    assert [record.seq for record in reader.read(1, 2)] == [1, 2]
+    path = segment_path(tmp_path, segments(tmp_path)[-1])
+    content = path.read_bytes()
+    spoilt = content.replace(
+        body(n=5, text="some words", score=5 / 3), body(n=5, text="SOME words", score=5 / 3)
+    )
+    path.write_bytes(spoilt)
+    assert [record.seq for record in reader.read(3, 6)] == [3, 4]
+    with pytest.raises(JournalError, match="no event"):
+        reader.read(5, 6)
 
 
 def test_a_link_that_is_told_a_place_begins_there(hub: HubThread, connect: Callable[..., Link]) -> None:

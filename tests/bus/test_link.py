@@ -266,6 +266,15 @@ def test_a_link_that_is_woken_by_some_types_still_hands_out_all_events_in_order(
     assert picky.counters["catch_ups"] == 0
 
 
+def test_own_events_are_acknowledged_also_where_their_types_are_not_wanted(connect: Connect) -> None:
+    link = connect(["n"], 1, types={"Tock"}, wake_types=["Tock"])
+    for index in range(60):
+        assert link.emit("n", 0, index, "Tock" if index % 20 == 19 else "Tick", EMPTY)
+    assert [record.seq for record in collect(link, 3)] == [20, 40, 60]
+    assert link.flush(10.0)
+    assert (link.seq, link.last_identity("n")[2], link.counters["resends"]) == (60, 59, 0)
+
+
 def test_waking_for_some_types_is_given_up_where_there_is_no_journal_to_read(connect: Connect) -> None:
     far = connect(wake_types=["Tock"], remote=True)
     link = connect(["n"], 1)
