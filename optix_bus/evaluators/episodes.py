@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,11 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class EpisodeScores:
-    """Returns and lengths of the episodes that ended in a window, float64 and int64, ``[n]`` each."""
+    """Returns and lengths of the episodes that ended in a window, float64 and int64, ``[n]`` each.
+
+    The numbers are those of NumPy's functions of these names, to the bit; on so few values most of the time
+    of those goes into getting there.
+    """
 
     returns: Array
     lengths: Array
@@ -24,20 +30,42 @@ class EpisodeScores:
         """How many episodes."""
         return len(self.returns)
 
-    @property
+    @cached_property
     def mean(self) -> float:
         """Mean return; NaN without an episode."""
-        return float(self.returns.mean()) if self.n else float("nan")
+        return _mean(self.returns)
 
-    @property
+    @cached_property
     def std(self) -> float:
         """Standard deviation of the return of one episode (n - 1); NaN below two episodes."""
-        return float(self.returns.std(ddof=1)) if self.n > 1 else float("nan")
+        if self.n < 2:
+            return math.nan
+        deviations = self.returns - self.mean
+        return math.sqrt(float(np.add.reduce(deviations * deviations)) / (self.n - 1))
 
     @property
     def standard_error(self) -> float:
         """Standard error of `mean`; NaN below two episodes."""
-        return self.std / float(np.sqrt(self.n)) if self.n > 1 else float("nan")
+        return self.std / math.sqrt(self.n) if self.n > 1 else math.nan
+
+    @property
+    def mean_length(self) -> float:
+        """Mean length; NaN without an episode."""
+        return _mean(self.lengths)
+
+    @cached_property
+    def ordered(self) -> Array:
+        """The returns, lowest first."""
+        ordered = self.returns.copy()
+        ordered.sort()
+        return ordered
+
+    @property
+    def median(self) -> float:
+        """Median return; NaN without an episode."""
+        return (
+            float(self.ordered[(self.n - 1) // 2] + self.ordered[self.n // 2]) / 2.0 if self.n else math.nan
+        )
 
     @property
     def iqm(self) -> float:
@@ -45,8 +73,11 @@ class EpisodeScores:
         episodes (Agarwal et al. 2021, arXiv:2108.13264, section 4.2); NaN without an episode.
         """
         cut = self.n // 4
-        middle = np.sort(self.returns)[cut : self.n - cut]
-        return float(middle.mean()) if self.n else float("nan")
+        return _mean(self.ordered[cut : self.n - cut])
+
+
+def _mean(values: Array) -> float:
+    return float(np.add.reduce(values)) / len(values) if len(values) else math.nan
 
 
 def episode_scores(data: EpisodeData) -> EpisodeScores:

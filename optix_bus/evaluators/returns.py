@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any
 
-import numpy as np
-
 from optix_bus.evaluators.episodes import EpisodeScores, episode_scores
 from optix_bus.interfaces import BaseEvaluator
 from optix_bus.types import EpisodeData, EvalMetrics
@@ -62,17 +60,17 @@ class ReturnEvaluator(BaseEvaluator):
 
 
 def _summary(scores: EpisodeScores, data: EpisodeData) -> dict[str, float]:
-    returns = scores.returns
+    ordered = scores.ordered
     return {
         "n": float(scores.n),
         "std": scores.std,
         "standard_error": scores.standard_error,
         "mean": scores.mean,
-        "min": float(returns.min()) if scores.n else _NAN,
-        "max": float(returns.max()) if scores.n else _NAN,
-        "median": float(np.median(returns)) if scores.n else _NAN,
+        "min": float(ordered[0]) if scores.n else _NAN,
+        "max": float(ordered[-1]) if scores.n else _NAN,
+        "median": scores.median,
         "iqm": scores.iqm,
-        "mean_length": float(scores.lengths.mean()) if scores.n else _NAN,
+        "mean_length": scores.mean_length,
         "total_reward": data.total_reward,
         "steps": float(data.length),
         "cut_episodes": float(len(data.metadata.get("cut_episodes", ()))),

@@ -45,8 +45,8 @@ class ParamBox:
         """
         numeric = [k for k, v in params.items() if isinstance(v, int | float) and not isinstance(v, bool)]
         for name in self.names:
-            close = difflib.get_close_matches(name, numeric, 1, cutoff=0.8)
-            if name not in numeric and close:
+            close = [] if name in numeric else difflib.get_close_matches(name, numeric, 1, cutoff=0.8)
+            if close:
                 raise ConfigurationError(
                     f"bounds for {name!r}, which the agent lacks; did you mean {close[0]!r}?"
                 )

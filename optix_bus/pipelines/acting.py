@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 from collections.abc import Iterator
 from typing import Any
@@ -90,6 +91,16 @@ def _depth(cls: type, name: str) -> int:
 
 
 def _accepts(method: Any, keyword: str) -> bool:
+    # Of a method, the function: a pipeline gets a new policy of the same class for each window.
+    function = getattr(method, "__func__", method)
+    try:
+        return _function_accepts(function, keyword)
+    except TypeError:  # a callable that cannot be hashed
+        return _function_accepts.__wrapped__(function, keyword)
+
+
+@functools.lru_cache(maxsize=64)
+def _function_accepts(method: Any, keyword: str) -> bool:
     try:
         parameters = inspect.signature(method).parameters
     except (TypeError, ValueError):

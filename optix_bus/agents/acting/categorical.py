@@ -36,7 +36,7 @@ class CategoricalPolicy:
 
     def __init__(self, forward: Logits, rng: np.random.Generator | None = None) -> None:
         self._forward = forward
-        self._rng = np.random.default_rng() if rng is None else rng
+        self._rng = rng
         self._scratch: dict[int, tuple[Array, ...]] = {}
 
     def act_batch(self, observations: np.ndarray[Any, Any], *, deterministic: bool = False) -> Acting:
@@ -56,6 +56,8 @@ class CategoricalPolicy:
         np.exp(logits, out=weights)
         np.add.accumulate(weights, axis=1, out=cumulated)
         total = cumulated[:, -1:]
+        if self._rng is None:
+            self._rng = np.random.default_rng()
         self._rng.random(dtype=np.float32, out=draws[:count, 0])
         np.multiply(draws, total, out=threshold)
         # Action k is chosen where the sum up to k is the first above the threshold. Only the n - 1 inner
