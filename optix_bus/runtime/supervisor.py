@@ -20,7 +20,7 @@ from optix_bus.bus.codec import Codec
 from optix_bus.bus.endpoints import HubEndpoints
 from optix_bus.bus.link import Link
 from optix_bus.errors import BusError, CodecError, NodeFailure
-from optix_bus.messages import VOCABULARY, Event, RunFinished, RunStarted, StopRequested
+from optix_bus.messages import VOCABULARY, Event, RunFinished, RunResumed, RunStarted, StopRequested
 from optix_bus.runtime.adoption import adopting
 from optix_bus.runtime.crew import Crew, Lost
 from optix_bus.runtime.fingerprint import fingerprint
@@ -29,6 +29,7 @@ from optix_bus.runtime.outside import private_directory, shared_directory, sweep
 from optix_bus.runtime.plan import RunPlan
 from optix_bus.runtime.planning import make_plan
 from optix_bus.runtime.progress import Progress, View
+from optix_bus.runtime.resume import Resumption, prepare
 from optix_bus.runtime.run_directory import ProcessRecord, RunDirectory, RunRecord, creation_time
 from optix_bus.runtime.topology import Topology
 
@@ -57,16 +58,18 @@ class Supervisor:
 
     Args:
         topology: checked.
-        run: an empty run directory.
+        run: an empty run directory, or one whose run is to be resumed.
         view: what a person sees.
+        resume: go on with the run that is there.
     """
 
-    def __init__(self, topology: Topology, run: RunDirectory, view: View) -> None:
+    def __init__(self, topology: Topology, run: RunDirectory, view: View, *, resume: bool = False) -> None:
+        self._resumption: Resumption | None = prepare(run) if resume else None
         self._topology = topology
         self._run = run
         self._view = view
         self._stops = 0
-        self._roots = 0
+        self._roots = 0 if self._resumption is None else self._resumption.roots
         self._progress = Progress()
         self._codec = Codec(VOCABULARY)
         self._link: Link | None = None
@@ -75,7 +78,6 @@ class Supervisor:
 
     def run(self) -> Outcome:
         """Run to the end. Whatever happens, no process, socket or shared memory of the run is left."""
-        run_id = f"{self._topology.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         if line := swept_line(sweep()):
             self._view.phase(line)
         with contextlib.ExitStack() as outside:
@@ -86,15 +88,11 @@ class Supervisor:
                 outside.callback(shared.remove)
             else:
                 self._run.overflow.mkdir(exist_ok=True)
-            plan = make_plan(
-                self._topology,
-                run_id=run_id,
-                run_directory=self._run.root.resolve(),
-                sockets=str(sockets.path),
-                shared_memory=str(shared.path if shared is not None else self._run.overflow),
+            plan = self._plan(
+                str(sockets.path), str(shared.path if shared is not None else self._run.overflow)
             )
             self._record = RunRecord(
-                run_id=run_id,
+                run_id=plan.run_id,
                 name=plan.name,
                 state="starting",
                 supervisor=ProcessRecord(SUPERVISOR, os.getpid(), creation_time(os.getpid()), "ready"),
@@ -106,11 +104,25 @@ class Supervisor:
             )
             return self._see_through(plan)
 
+    def _plan(self, sockets: str, shared_memory: str) -> RunPlan:
+        if self._resumption is not None:
+            return msgspec.structs.replace(
+                self._resumption.plan, sockets=sockets, shared_memory=shared_memory
+            )
+        return make_plan(
+            self._topology,
+            run_id=f"{self._topology.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",
+            run_directory=self._run.root.resolve(),
+            sockets=sockets,
+            shared_memory=shared_memory,
+        )
+
     def _see_through(self, plan: RunPlan) -> Outcome:
         outcome = Outcome(1, "ended by an error that nobody foresaw", None)
         with self._signals(), adopting() as adopts:
             try:
-                self._run.topology.write_text(self._topology.dump(), encoding="utf-8")
+                if self._resumption is None:
+                    self._run.topology.write_text(self._topology.dump(), encoding="utf-8")
                 plan.write(self._run.root / "plan.json")
                 outcome = self._supervise(plan, adopts)
             except NodeFailure as error:
@@ -128,13 +140,14 @@ class Supervisor:
 
     def _supervise(self, plan: RunPlan, adopts: bool) -> Outcome:
         self._view.phase(f"run {plan.run_id} in {self._run.root}")
+        lives = self._resumption.incarnations if self._resumption is not None else {}
         self._crew = crew = Crew(
             plan,
             self._run,
             self._topology.run,
             self._record.processes,
             adopting=adopts,
-            lives={},
+            lives=lives,
             tell=self._tell,
             say=self._view.phase,
             changed=lambda: self._save(self._record.state),
@@ -142,7 +155,7 @@ class Supervisor:
         self._link = Link(
             HubEndpoints.in_directory(plan.sockets),
             [SUPERVISOR],
-            1,
+            1 + lives.get(SUPERVISOR, 0),
             side=(HEARTBEAT, HUB),
             # It looks at everything a few times a second: being woken by each event would help nobody.
             wake_types=(RunFinished.__name__,),
@@ -153,17 +166,35 @@ class Supervisor:
                 raise NodeFailure("interrupted while the nodes were starting")
             self._turn(crew)
         self._save("running")
-        self._tell(
-            RunStarted(
-                run_id=plan.run_id,
-                seed=plan.seed,
-                topology_digest=plan.digest,
-                nodes=tuple(node.name for node in plan.nodes),
-                fingerprint=fingerprint(),
-            )
-        )
+        self._say_begun(plan)
         self._view.phase(f"{len(plan.nodes)} nodes ready")
         return Outcome.of(self._watch_until_finished(crew))
+
+    def _say_begun(self, plan: RunPlan) -> None:
+        """The first event of a run, or that it goes on."""
+        resumption = self._resumption
+        if resumption is not None:
+            for line in resumption.lines:
+                self._view.phase(line)
+            cut = resumption.cut
+            self._tell(
+                RunResumed(
+                    cut=cut.number if cut is not None else 0,
+                    window=cut.window if cut is not None else -1,
+                    remarks=tuple(resumption.remarks),
+                    fingerprint=fingerprint(),
+                )
+            )
+        if resumption is None or not resumption.started:
+            self._tell(
+                RunStarted(
+                    run_id=plan.run_id,
+                    seed=plan.seed,
+                    topology_digest=plan.digest,
+                    nodes=tuple(node.name for node in plan.nodes),
+                    fingerprint=fingerprint(),
+                )
+            )
 
     def _watch_until_finished(self, crew: Crew) -> RunFinished:
         asked = False
