@@ -69,16 +69,24 @@ def table_lines(pairs: Sequence[Pair]) -> list[str]:
     for pair in pairs:
         same, changed = pair.same.best_score, pair.changed.best_score
         lines.append(
-            f"{pair.branch:>6}  {same:>12.3f}  {changed:>12.3f}  {changed - same:>+12.3f}   "
+            f"{pair.branch:>6}  {_cell(same)}  {_cell(changed)}  {_cell(changed - same, '+')}   "
             f"{pair.same.windows} / {pair.changed.windows}"
         )
-    for row in differences(pairs):
-        lines.append(f"{row.quantity}: {row.changed:.2f} instead of {row.same:.2f}; {_in_words(row)}")
+    lines += [f"{row.quantity}: {_in_words(row)}" for row in differences(pairs)]
     return lines
 
 
+def _cell(value: float, sign: str = "") -> str:
+    return f"{value:>{sign}12.3f}" if math.isfinite(value) else f"{'none':>12}"
+
+
 def _in_words(row: Difference) -> str:
+    if not math.isfinite(row.mean):
+        return "no future has one in both branches"
+    means = f"{row.changed:.2f} instead of {row.same:.2f}"
     if not math.isfinite(row.half_width):
-        return f"difference {row.mean:+.2f}; one pair has no interval"
+        return f"{means}; difference {row.mean:+.2f}; one pair has no interval"
+    if row.mean == row.half_width == 0.0:
+        return f"{means}; no difference in any future"
     verdict = "" if row.decided else "; these futures do not tell the branches apart"
-    return f"difference {row.mean:+.2f} ± {row.half_width:.2f} (95 %){verdict}"
+    return f"{means}; difference {row.mean:+.2f} ± {row.half_width:.2f} (95 %){verdict}"
