@@ -37,6 +37,7 @@ def info_lines(summary: JournalSummary) -> list[str]:
         f"closed    {'in order' if report.closed else 'no'}"
         + (f", torn tail of {report.torn_bytes} bytes" if report.torn_bytes else ""),
     ]
+    lines += [f"resumed   behind window {window}" for window in summary.resumes]
     lines += [f"lost      {node}: {reason}" for node, reason in summary.lost]
     lines += ["", f"{'SEGMENT':<26} {'EVENTS':>9} {'HEAD':>9} {'BYTES':>12}  ENDING"]
     for segment in report.segments:
@@ -121,7 +122,7 @@ def summary_data(summary: JournalSummary) -> dict[str, Any]:
             }
             for cut in summary.cuts
         ],
-        "starts": len(summary.starts),
+        "resumed_behind_windows": summary.resumes,
         "seed": summary.starts[-1].seed if summary.starts else None,
         "lost_nodes": [{"node": node, "reason": reason} for node, reason in summary.lost],
         "stop_requested": summary.stops,

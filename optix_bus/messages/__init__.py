@@ -76,7 +76,7 @@ VOCABULARY: tuple[type[Event], ...] = (
 )
 
 #: They speak of processes, not of learning: two runs with the same seed differ in them.
-PROCESS_FACTS: tuple[type[Event], ...] = (RunStarted, NodeReady, NodeLost)
+PROCESS_FACTS: tuple[type[Event], ...] = (RunStarted, RunResumed, NodeReady, NodeLost)
 
 __all__ = [
     "PROCESS_FACTS",

@@ -11,9 +11,26 @@ from optix_bus.bus.journal_report import JournalReport
 from optix_bus.bus.journal_verify import verify_journal
 from optix_bus.bus.record import Stored
 from optix_bus.errors import CodecError
-from optix_bus.messages import CutAnnounced, CutTaken, Event, NodeLost, RunFinished, RunStarted, StopRequested
+from optix_bus.messages import (
+    CutAnnounced,
+    CutTaken,
+    Event,
+    NodeLost,
+    RunFinished,
+    RunResumed,
+    RunStarted,
+    StopRequested,
+)
 
-_TYPES: tuple[type[Event], ...] = (RunStarted, NodeLost, CutAnnounced, CutTaken, StopRequested, RunFinished)
+_TYPES: tuple[type[Event], ...] = (
+    RunStarted,
+    RunResumed,
+    NodeLost,
+    CutAnnounced,
+    CutTaken,
+    StopRequested,
+    RunFinished,
+)
 
 
 @dataclass(slots=True)
@@ -33,7 +50,8 @@ class JournalSummary:
 
     Attributes:
         report: what reading it has found.
-        starts: every `RunStarted`: one, and one more for each time that the run was taken up again.
+        starts: every `RunStarted`: one, or two where the run is a branch of another.
+        resumes: windows behind which the run was taken up again.
         cuts: by their numbers, oldest first.
         lost: nodes whose processes have died, with the reason.
         stops: reasons of `StopRequested`.
@@ -42,6 +60,7 @@ class JournalSummary:
 
     report: JournalReport
     starts: list[RunStarted] = field(default_factory=list)
+    resumes: list[int] = field(default_factory=list)
     cuts: list[CutSeen] = field(default_factory=list)
     lost: list[tuple[str, str]] = field(default_factory=list)
     stops: list[str] = field(default_factory=list)
@@ -73,6 +92,7 @@ def summarise(directory: Path) -> JournalSummary:
     summary = JournalSummary(
         report,
         starts=notes.starts,
+        resumes=notes.resumes,
         cuts=[notes.cuts[number] for number in sorted(notes.cuts)],
         lost=notes.lost,
         stops=notes.stops,
@@ -89,6 +109,7 @@ class _Notes:
     def __init__(self) -> None:
         self._codec = Codec(_TYPES)
         self.starts: list[RunStarted] = []
+        self.resumes: list[int] = []
         self.cuts: dict[int, CutSeen] = {}
         self.lost: list[tuple[str, str]] = []
         self.stops: list[str] = []
@@ -102,6 +123,8 @@ class _Notes:
             return  # of another version; verifying says so
         if isinstance(event, RunStarted):
             self.starts.append(event)
+        elif isinstance(event, RunResumed):
+            self.resumes.append(event.window)
         elif isinstance(event, CutAnnounced):
             self.cuts[event.cut] = CutSeen(event.cut, event.window, stored.seq)
         elif isinstance(event, CutTaken) and event.cut in self.cuts:

@@ -36,7 +36,7 @@ class Divergence:
         number: its place in the stream of the node, from 1.
         sequences: sequence number in A and in B; 0 where that run has no such event.
         types: its type in A and in B; empty where there is none.
-        field: path of the first field that differs; ``type`` where the types do; empty where one has no event.
+        field: path of the first field that differs; ``type`` where types do; empty where one has no event.
         values: of that field, in A and in B.
     """
 

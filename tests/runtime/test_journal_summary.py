@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from optix_bus.bus.journal_files import segment_path
-from optix_bus.messages import CutAnnounced, CutTaken, Event, NodeLost, StopRequested
+from optix_bus.messages import CutAnnounced, CutTaken, Event, NodeLost, RunResumed, StopRequested
 from optix_bus.runtime.journal_summary import CutSeen, summarise
 from tests.bus.journals import flip, spans
 from tests.runtime.spoken import collect, finished, speak, started
@@ -26,6 +26,7 @@ def test_a_summary_tells_who_spoke_which_cuts_were_taken_and_how_it_ended(tmp_pa
             ("learner", taken(2, "learner")),
             ("supervisor", NodeLost(node="learner", pid=1, incarnation=1, reason="killed by SIGKILL")),
             ("learner", taken(9, "learner")),
+            ("supervisor", RunResumed(cut=2, window=8)),
             ("supervisor", StopRequested(reason="interrupted")),
             ("scheduler", finished("interrupted")),
         ],
@@ -38,9 +39,10 @@ def test_a_summary_tells_who_spoke_which_cuts_were_taken_and_how_it_ended(tmp_pa
         CutSeen(2, 8, 6, ["learner"], complete=False),
     ]
     assert summary.lost == [("learner", "killed by SIGKILL")]
+    assert summary.resumes == [8]
     assert summary.stops == ["interrupted"]
     assert summary.ending == "finished: interrupted"
-    assert summary.report.by_node() == {"scheduler": 5, "supervisor": 3, "learner": 3}
+    assert summary.report.by_node() == {"scheduler": 5, "supervisor": 4, "learner": 3}
 
 
 def test_a_run_that_did_not_finish_says_so(tmp_path: Path) -> None:

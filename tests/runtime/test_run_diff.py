@@ -7,7 +7,7 @@ import pytest
 
 from optix_bus.bus.journal_files import segment_path
 from optix_bus.errors import ConfigurationError
-from optix_bus.messages import Event
+from optix_bus.messages import PROCESS_FACTS, VOCABULARY, Event, RunResumed
 from optix_bus.runtime.run_diff import Divergence, NodeStreams, RunDiff, diff_runs
 from tests.bus.journals import flip, spans
 from tests.runtime.spoken import collect, finished, judged, ready, saved, speak, started
@@ -44,6 +44,7 @@ def test_the_order_between_nodes_and_facts_of_processes_are_no_difference(tmp_pa
     other = [
         ("supervisor", started(run_id="another", fingerprint={"cpu": "x"})),
         ("supervisor", ready("learner", pid=99)),
+        ("supervisor", RunResumed(cut=1, window=0)),
         WHOLE[2],
         WHOLE[1],
         ("supervisor", ready("scheduler", pid=98)),
@@ -52,6 +53,11 @@ def test_the_order_between_nodes_and_facts_of_processes_are_no_difference(tmp_pa
     found = compared(tmp_path, WHOLE, other)
     assert found.equal
     assert [stream.node for stream in found.nodes] == ["learner", "scheduler"]
+
+
+def test_events_that_say_that_they_are_facts_of_processes_are_left_out() -> None:
+    marked = {kind for kind in VOCABULARY if "process fact" in " ".join((kind.__doc__ or "").split())}
+    assert marked == set(PROCESS_FACTS)
 
 
 def test_the_first_difference_in_the_order_of_a_is_named_with_its_field(tmp_path: Path) -> None:
