@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -98,6 +99,8 @@ class SPSAOptimizer(BaseOptimizer):
         self._centre: np.ndarray[Any, Any] | None = None
         self._proposed: np.ndarray[Any, Any] | None = None
         self._round = 0  # gradient estimates begun: the key of their random signs
+        # The random signs of an estimate, with what they follow from: its four probes share them.
+        self._signs: tuple[tuple[int, ...], np.ndarray[Any, Any]] = ((), np.empty(0))
         self._steps = 0  # gradient estimates finished
         self._probes: list[_Probe] = []
         self._version = 0
@@ -196,7 +199,7 @@ class SPSAOptimizer(BaseOptimizer):
             self._probes = []
         elif self._centre is None:
             self._version = int(history[-1].metrics.get(VERSION, 0)) if history else 0
-        elif self._proposed is not None and np.allclose(here, self._proposed, atol=1e-4):
+        elif self._proposed is not None and _are_close(here, self._proposed):
             return
         else:
             self._probes = []
@@ -205,7 +208,8 @@ class SPSAOptimizer(BaseOptimizer):
 
     def _fresh(self, history: list[EvalMetrics]) -> list[EvalMetrics]:
         """The evaluations that came since the last call: by their window, or the newest without one."""
-        fresh = [metrics for metrics in history if metrics.episode_id > self._seen] or history[-1:]
+        newest = itertools.takewhile(lambda metrics: metrics.episode_id > self._seen, reversed(history))
+        fresh = list(newest)[::-1] or history[-1:]
         self._seen = max([self._seen, *(metrics.episode_id for metrics in fresh)])
         return fresh
 
@@ -259,9 +263,16 @@ class SPSAOptimizer(BaseOptimizer):
     def _probe_at(self, sign: float) -> np.ndarray[Any, Any]:
         """``[d]`` the probe of the current estimate on this side of the centre, inside the box."""
         assert self._centre is not None
-        rng = np.random.default_rng([self._seed, self._round])
-        signs = rng.integers(0, 2, size=len(self._box.names)) * 2.0 - 1.0
+        key = (self._seed, self._round, len(self._box.names))
+        if self._signs[0] != key:
+            rng = np.random.default_rng([self._seed, self._round])
+            self._signs = key, rng.integers(0, 2, size=len(self._box.names)) * 2.0 - 1.0
         c = self._c / self._round**_SPALL_GAMMA if self._spall else self._c
         reach = np.maximum(max(c, self._min_c), self._box.smallest_steps())
-        probe: np.ndarray[Any, Any] = np.clip(self._centre + sign * reach * signs, 0.0, 1.0)
+        probe: np.ndarray[Any, Any] = (self._centre + sign * reach * self._signs[1]).clip(0.0, 1.0)
         return probe
+
+
+def _are_close(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
+    """Whether two points of the box are the same but for what agents do to numbers when they keep them."""
+    return bool(np.abs(a - b).max(initial=0.0) <= 1e-4)
