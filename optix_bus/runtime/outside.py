@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -87,7 +88,9 @@ def sweep() -> list[str]:
     Left alone are folders of other users, of living supervisors, and those without an owner: unless one of
     these is empty and older than an hour, in which case its supervisor died before it could say who it is.
     """
-    swept = []
+    swept: list[str] = []
+    if sys.platform == "win32":
+        return swept  # no runs in processes there, hence no folders
     for folder in _folders():
         if _is_ours(folder) and _is_abandoned(folder):
             remove_directory(folder)
