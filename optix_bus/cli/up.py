@@ -48,8 +48,8 @@ def up(
 ) -> None:
     """Run the topology PATH until its loop has decided that training is done.
 
-    With --resume PATH is the folder of a run whose processes are all gone (a power cut, a killed supervisor): it
-    goes on from its last cut and ends as it would have ended.
+    With --resume PATH is the folder of a run whose processes are all gone, by a power cut or a killed
+    supervisor: it goes on from its last cut and ends as it would have ended.
 
     Ctrl-C stops the loop and restores the best policy; a second one ends everything at once. Exit code 0
     when the loop ended by itself, 130 after an interrupt, 3 when a node died: its cause is the last line.
