@@ -27,7 +27,9 @@ from optix_bus.runtime.cuts import (
     write_whole,
 )
 from optix_bus.runtime.node import Node
+from optix_bus.runtime.replay_run import RecordedRun
 from optix_bus.types import NamedArrays
+from tests.runtime.deaths import stored
 from tests.runtime.stories import NODES, Story, knows
 
 
@@ -250,6 +252,13 @@ def test_a_stored_state_holds_neither_a_stamp_nor_a_number_of_an_event(tmp_path:
     assert one.pop("cut.json") != other.pop("cut.json")
     assert one == other
     assert set(one) == {f"{node}.safetensors" for node in NODES}
+
+
+def test_the_same_seed_gives_the_same_cuts_to_the_byte(repeating: RecordedRun, repeated: RecordedRun) -> None:
+    one, other = (stored(run.directory.root / "cuts") for run in (repeating, repeated))
+    nodes = {f"{node.name}.safetensors" for node in repeating.plan.nodes}
+    assert one == other
+    assert set(one) == {f"00000{cut}/{name}" for cut in (1, 2, 3) for name in nodes | {"cut.json"}}
 
 
 # -- the folder ----------------------------------------------------------------------------------------------
