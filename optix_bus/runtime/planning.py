@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from optix_bus.errors import ConfigurationError
 from optix_bus.messages import HyperparametersProposed, PolicyUpdated
@@ -43,7 +44,7 @@ def make_plan(
             NodePlan(
                 name=entry.name,
                 class_path=entry.class_path,
-                settings=as_options(entry.settings),
+                settings=_within_budget(as_options(entry.settings), topology),
                 role=entry.role,
                 process=entry.process,
                 restart=entry.restart,
@@ -65,3 +66,10 @@ def _holds_agent(entry: NodeEntry, shared: bool) -> bool:
     """Who learns has the agent itself; who only acts has it where it cannot travel."""
     emits = set(entry.node_class().emits)
     return PolicyUpdated in emits or (shared and bool(emits & HOLDS_AGENT))
+
+
+def _within_budget(settings: dict[str, Any], topology: Topology) -> dict[str, Any]:
+    """Blobs live until the cut behind the next: with few bytes to spend a cut must come in time."""
+    if "cut_bytes" in settings:
+        return {**settings, "cut_bytes": min(settings["cut_bytes"], topology.run.blob_budget_bytes // 4)}
+    return settings
