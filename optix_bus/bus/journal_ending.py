@@ -31,22 +31,23 @@ def judge_ending(descriptor: int, position: int, size: int) -> str | None:
     front = os.pread(descriptor, DATA_END, position)
     begins = front == _DATA_END_RECORD
     footer = os.pread(descriptor, _FOOTER, max(size - _FOOTER, position))
-    if not begins and not footer.endswith(mcap.MAGIC):
+    has_end = footer.endswith(mcap.MAGIC)
+    points_here = has_end and footer[9:17] == (position + DATA_END).to_bytes(8, "little")
+    if not begins and not points_here:
         cut = bool(front) and len(front) < DATA_END and _DATA_END_RECORD.startswith(front)
         return "it is cut short" if cut else None
-    if size - position > _MAX_BYTES:
-        return "it is too long for one" if begins else None
-    whole = os.pread(descriptor, size - position, position)
-    points_here = footer[9:17] == (position + DATA_END).to_bytes(8, "little")
-    checked = (
-        len(whole) >= DATA_END + _FOOTER
-        and footer[0] == mcap.FOOTER
-        and zlib.crc32(whole[DATA_END:-12]) == int.from_bytes(whole[-12:-8], "little")
-        and points_here
-        and footer.endswith(mcap.MAGIC)
-    )
+    checked = points_here and footer[0] == mcap.FOOTER and _is_checked(descriptor, position + DATA_END, size)
+    if begins and checked:
+        return ""
     if begins:
-        if checked:
-            return ""
-        return "its checksum is wrong" if footer.endswith(mcap.MAGIC) else "it is cut short or overwritten"
+        return "its checksum is wrong" if has_end else "it is cut short or overwritten"
     return "the record that ends the data is damaged" if checked else None
+
+
+def _is_checked(descriptor: int, start: int, size: int) -> bool:
+    """Whether summary and footer are those that their checksum was made of."""
+    if size - start > _MAX_BYTES:
+        return False
+    content = os.pread(descriptor, size - start, start)
+    crc = len(content) - len(mcap.MAGIC) - 4
+    return zlib.crc32(content[:crc]) == int.from_bytes(content[crc : crc + 4], "little")
