@@ -8,11 +8,17 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import msgspec
+
 from optix_bus.bus import blob_format, mcap_format, wire
+from optix_bus.bus.codec import Codec
 from optix_bus.bus.journal_files import segment_path
 from optix_bus.bus.journal_writer import JournalWriter
 from optix_bus.bus.ledger import Ledger
 from optix_bus.bus.record import stored_form
+from optix_bus.messages import VOCABULARY, CutAnnounced
+from optix_bus.runtime.cuts import Place, take
+from optix_bus.runtime.node import Node
 from optix_bus.types import NamedArrays
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -39,6 +45,31 @@ def _blob() -> bytes:
 
     arrays = {"weights": np.arange(3, dtype=np.float32), "mask": np.array([True, False])}
     return b"".join(blob_format.parts(NamedArrays(arrays, {"version": 3, "name": "p"})))
+
+
+class _Golden(Node):
+    """A node that knows a little of everything that a state may hold."""
+
+    repeats = False
+
+    def state(self) -> NamedArrays:
+        import numpy as np
+
+        arrays = {"weights": np.arange(4, dtype=np.float32).reshape(2, 2), "moments": np.array([0.5, -1.0])}
+        return NamedArrays(arrays, {"version": 12, "best": float("nan"), "open": {"7": [1, None, "ä"]}})
+
+
+def _cut() -> dict[str, bytes]:
+    """The third cut of a run, announced as event 77, with the one state of the learner."""
+    codec = Codec(VOCABULARY)
+    announced = CutAnnounced(cut=3, window=5)
+    taken = take("learner", _Golden(), announced)
+    return {
+        "cut_announced": codec.encode(announced)[1],
+        "cut_taken": codec.encode(taken.event)[1],
+        "cut_state": b"".join(taken.pieces),
+        "cut_place": msgspec.json.encode(Place(3, 77, 5, (70, 1, 4096))),
+    }
 
 
 def frames() -> dict[str, bytes]:
@@ -70,6 +101,7 @@ def frames() -> dict[str, bytes]:
         "channel_record": mcap_format.channel(1, "Counted"),
         "journal": _journal(),
         "blob": _blob(),
+        **_cut(),
     }
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import msgpack
 import pytest
+import safetensors.numpy
+import xxhash
 
 import optix_bus
 from optix_bus.bus import wire
@@ -52,6 +55,15 @@ MEANINGS: dict[str, Any] = {
         "journal": {"state": "ok", "reason": "", "segment": 1, "offset": 4096, "synced": 6},
     },
     "side_header": [1, "learner", 2],
+    "cut_announced": {"cut": 3, "window": 5},
+    "cut_taken": {
+        "cut": 3,
+        "node": "learner",
+        "file": "cuts/000003/learner.safetensors",
+        "bytes": 248,
+        "checksum": "3b24d0c330dde91cb2f79f665ddae38b",
+        "repeats": False,
+    },
 }
 
 
@@ -82,6 +94,18 @@ def test_a_golden_journal_is_read(tmp_path: Path) -> None:
         (1, "Counted", 0),
         (2, "Asked", 1),
     ]
+
+
+def test_a_golden_cut_is_read_by_stock_tools() -> None:
+    state, taken = (GOLDEN / "cut_state.bin").read_bytes(), MEANINGS["cut_taken"]
+    assert (len(state), xxhash.xxh3_128_hexdigest(state)) == (taken["bytes"], taken["checksum"])
+    arrays = safetensors.numpy.load(state)
+    assert {name: array.tolist() for name, array in arrays.items()} == {
+        "weights": [[0.0, 1.0], [2.0, 3.0]],
+        "moments": [0.5, -1.0],
+    }
+    place = json.loads((GOLDEN / "cut_place.bin").read_bytes())
+    assert place == {"cut": 3, "sequence": 77, "window": 5, "near": [70, 1, 4096]}
 
 
 def examples() -> list[str]:
