@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
+from optix_bus.bus import blob_format
 from optix_bus.bus.record import Record
 from optix_bus.messages import CutAnnounced, CutTaken, Event
 from optix_bus.runtime.cuts import Cut, CutBook, Taken
 from optix_bus.runtime.fold import Fold
 from optix_bus.runtime.plan import RunPlan
-from optix_bus.types import BlobRef
+from optix_bus.types import BlobRef, NamedArrays
 
 
 class Lives:
@@ -37,20 +38,33 @@ class Lives:
         #: The last event that the journal has answers of each node to.
         self.answered = dict.fromkeys(folds, 0)
         #: Whether somebody may have to be built anew, and read arrays again.
-        self.matter = plan.has_cuts and not all(fold.node.repeats for fold in folds.values())
+        self._matter = plan.has_cuts and not all(fold.node.repeats for fold in folds.values())
 
-    @property
-    def cut(self) -> Cut | None:
-        """Where a process would begin that comes back now."""
-        return self._book.complete[-1] if self._book.complete else None
+    def beginnings(self) -> list[Cut | None]:
+        """Where a process may have begun that speaks now for the first time, the likeliest first.
 
-    def states(self, cut: Cut) -> Mapping[str, Taken]:
-        """The states that were taken at this cut, by node."""
-        return self._taken[cut.number]
+        It begins at the newest cut that is complete when it looks, and that is before it speaks: others may
+        have completed a cut in between. None stands for the first event.
+        """
+        return [*reversed(self._book.complete), None]
+
+    def states(self, cut: Cut | None, names: Collection[str]) -> dict[str, NamedArrays]:
+        """The states that nodes had at a cut; nothing for the first event."""
+        if cut is None:
+            return {}
+        taken = self._taken[cut.number]
+        return {
+            name: blob_format.parse(b"".join(taken[name].pieces), taken[name].event.file) for name in names
+        }
 
     def took(self, taken: Taken) -> None:
         """The state of a node at a cut."""
-        self._taken.setdefault(taken.event.cut, {})[taken.event.node] = taken
+        if self._matter:
+            self._taken.setdefault(taken.event.cut, {})[taken.event.node] = taken
+
+    def same_process(self, node: str, other: str) -> bool:
+        """Whether two played nodes live and die together."""
+        return node in self._processes and self._processes[node] == self._processes.get(other)
 
     def begins(self, record: Record) -> list[str]:
         """The played nodes that begin another life with this record and cannot repeat themselves, with all
@@ -69,18 +83,20 @@ class Lives:
         """An event was fed; these arrays of played nodes are announced in it."""
         if record.cause and record.node in self.answered:
             self.answered[record.node] = record.cause
-        if not self.matter:
+        if not self._matter:
             for ref in refs:
                 self._retire(ref)
             return
         self._announced += [(record.seq, ref) for ref in refs]
         if isinstance(event, CutAnnounced | CutTaken) and self._book.note(event, record.seq):
-            self._forget_before(self._book.complete[-1])
+            self._forget()
 
-    def _forget_before(self, cut: Cut) -> None:
-        """Nobody begins before the newest complete cut."""
-        self._taken = {number: taken for number, taken in self._taken.items() if number >= cut.number}
+    def _forget(self) -> None:
+        """As the run itself does: arrays are kept back to the newest cut but one, states as long as cuts."""
+        oldest = self._book.complete[0].number
+        self._taken = {number: taken for number, taken in self._taken.items() if number >= oldest}
+        boundary = self._book.complete[-2].sequence if len(self._book.complete) > 1 else 0
         for seq, ref in self._announced:
-            if seq <= cut.sequence:
+            if seq <= boundary:
                 self._retire(ref)
-        self._announced = [(seq, ref) for seq, ref in self._announced if seq > cut.sequence]
+        self._announced = [(seq, ref) for seq, ref in self._announced if seq > boundary]

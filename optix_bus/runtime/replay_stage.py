@@ -1,33 +1,32 @@
-"""Where recorded nodes are played again: built anew, in a folder of their own, without effect on the run."""
+"""Where recorded nodes are played again: in a folder of their own, without effect on the run."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from optix_bus.bus import blob_format
 from optix_bus.bus.record import Record
-from optix_bus.messages import Event, PolicyUpdated, WindowCollected
+from optix_bus.errors import BlobMissing
+from optix_bus.messages import PolicyUpdated, WindowCollected
 from optix_bus.runtime.cuts import Cut, Taken
-from optix_bus.runtime.fold import Fold
-from optix_bus.runtime.node import Node
 from optix_bus.runtime.numerics import one_thread
 from optix_bus.runtime.plan import NodePlan
-from optix_bus.runtime.playback import Playback, Played
-from optix_bus.runtime.replay_blobs import ReplayBlobs
+from optix_bus.runtime.playback import HandlerFailure, Playback, Played
+from optix_bus.runtime.replay_blobs import ReplayBlobs, recorded_in
+from optix_bus.runtime.replay_cast import Cast
 from optix_bus.runtime.replay_compare import Compare, exact
 from optix_bus.runtime.replay_lives import Lives
-from optix_bus.runtime.replay_run import RecordedRun, node_class, somewhere_else
+from optix_bus.runtime.replay_run import RecordedRun, node_class
 from optix_bus.runtime.retirement import ANNOUNCING, references
-from optix_bus.runtime.site import build_nodes
-from optix_bus.types import NamedArrays
 
 _MAX_NOTES = 20
 _PREFIX = "optix-bus-replay-"
+#: Events by which the beginnings that a process may have had are told apart.
+_TRIAL_EVENTS = 300
 
 
 class Stage:
@@ -52,27 +51,20 @@ class Stage:
         go_on: bool,
     ) -> None:
         self._run = run
-        self._asked = asked
         self._scratch = scratch
-        self._opened: list[tuple[str, Node]] = []
         self.notes: list[str] = []
         self._log = _Words(self.notes)
         self.taken: dict[str, Taken] = {}
         self.since = cut.sequence if cut is not None else 0
-        living = Path(run.plan.shared_memory) if run.plan.shared_memory else None
-        self.blobs = ReplayBlobs(run.directory.blobs, living, run.directory.overflow)
-        self.folds: dict[str, Fold] = {}
+        self.blobs = ReplayBlobs(recorded_in(run.directory, run.plan.shared_memory))
+        self._cast = Cast(run, names, scratch, self.blobs, self._log, asked)
+        self.folds = self._cast.folds
         try:
             if cut is not None:
                 self._copy_snapshots()
-            for name, node in self._build(self.since, names).items():
-                node.setup()
-                fold = Fold(name, node, seed=run.plan.seed, store=self.blobs, log=self._log)
-                self.folds[name] = fold
-                fold.branch = run.plan.as_of(self.since).branch
-                if cut is not None:
-                    self._load(fold, run.cuts.read(cut.taken[name]))
-            self._take_branch(self.since, self.folds)
+            states = {name: run.cuts.read(cut.taken[name]) for name in names} if cut is not None else {}
+            self._cast.begin(self.since, states)
+            self.notes += self._cast.remarks
             self._lives = Lives(run.plan, self.folds, lambda ref: self.blobs.retire(ref.name))
         except BaseException:
             self.close()
@@ -85,40 +77,21 @@ class Stage:
             on_cut=self._on_cut,
         )
 
-    def _on_cut(self, taken: Taken, sequence: int) -> None:
-        self.taken[taken.event.node] = taken
-        if self._lives.matter:
-            self._lives.took(taken)
-
     def before(self, record: Record) -> None:
         """An event is about to be fed. Where its node has died and come back since its last one, and could
         not bring everything with it, the node comes back here as well."""
         names = self._lives.begins(record)
         if not names:
             return
-        cut = self._lives.cut
+        cut = self._beginning(names, record)
         since = cut.sequence if cut is not None else 0
         self.notes.append(
             f"{', '.join(names)} came back before event {record.seq}, without all that was known before: "
             + (f"begun anew at cut {cut.number}" if cut is not None else "begun anew at the first event")
         )
-        states = (
-            {name: self._stored(self._lives.states(cut)[name]) for name in names} if cut is not None else {}
-        )
-        self._replace(self._build(since, names), states)
-        for name in names:
-            self.folds[name].branch = self._run.plan.as_of(since).branch
-        self._take_branch(since, names)
         self.playback.forget(names)
-        answered = {name: self._lives.answered[name] for name in names}
-        answers: dict[tuple[str, int], list[Event]] = {}
-        for found in self._run.records(since + 1, record.seq - 1):
-            if found.node in answered and found.cause:
-                answers.setdefault((found.node, found.cause), []).append(self._run.decode(found))
-        for found in self._run.records(since + 1, record.seq - 1):
-            self.playback.again(found, answered, answers)
-            if found.seq in self._run.boundaries:
-                self._enter_future(found.seq, names)
+        self._cast.begin_again(names, since, self._lives.states(cut, names))
+        self._cast.catch_up(self.playback, names, since, record.seq, self._lives.answered)
 
     def turn(self, played: Played) -> None:
         """All nodes have handled an event: nobody can ask for its arrays again. Where another plan holds from
@@ -127,71 +100,58 @@ class Stage:
         refs = references(played.event) if announces and played.event is not None else []
         own = [ref for ref in refs if ref.owner in self.folds]
         self._lives.note(played.record, played.event, own)
-        if played.record.seq in self._run.boundaries:
-            self._enter_future(played.record.seq, list(self.folds))
+        self._cast.enter_future(played.record.seq)
 
     def close(self) -> None:
         """Tear all nodes down."""
-        for name, node in reversed(self._opened):
-            self._teardown(name, node)
-        self._opened.clear()
+        self._cast.close()
 
-    def _build(self, sequence: int, names: Collection[str]) -> dict[str, Node]:
-        """These nodes under the plan that holds behind an event."""
-        plan = self._run.plan.as_of(sequence)
-        entries = [entry for entry in plan.nodes if entry.name in names]
-        if self._asked is not None:
-            entries = [self._asked if entry.name == self._asked.name else entry for entry in entries]
-        nodes = build_nodes(somewhere_else(plan, entries, self._scratch))
-        self._opened += nodes.items()
-        return nodes
+    def _on_cut(self, taken: Taken, sequence: int) -> None:
+        self.taken[taken.event.node] = taken
+        self._lives.took(taken)
 
-    def _enter_future(self, sequence: int, names: Collection[str]) -> None:
-        """The past of a forked run ends here: the same states under other settings."""
-        nodes = self._build(sequence, names)
-        self._replace(nodes, None)
-        self._take_branch(sequence, names)
+    def _beginning(self, names: Collection[str], record: Record) -> Cut | None:
+        """The cut at which a process began that came back: the first one that explains what it did then."""
+        best: tuple[int, Cut | None] = (-1, None)
+        possible = self._lives.beginnings()
+        for cut in possible if len(possible) > 1 else ():
+            explained, contradicted = self._try(names, cut, record)
+            if not contradicted:
+                return cut
+            best = max(best, (explained, cut), key=lambda found: found[0])
+        return best[1]
 
-    def _replace(self, nodes: Mapping[str, Node], states: Mapping[str, NamedArrays] | None) -> None:
-        """Put nodes in the place of those of their names, with these states or, without, with those that
-        their predecessors have now."""
-        before = {name: self.folds[name].node for name in nodes}
-        for name, node in nodes.items():
-            fold = self.folds[name]
-            state = before[name].state() if states is None else states.get(name)
-            node.setup()
-            fold.node = node
-            if state is not None:
-                self._load(fold, state)
-        for name, node in reversed(before.items()):
-            self._opened.remove((name, node))
-            self._teardown(name, node)
-
-    @staticmethod
-    def _stored(taken: Taken) -> NamedArrays:
-        return blob_format.parse(b"".join(taken.pieces), taken.event.file)
-
-    def _load(self, fold: Fold, state: NamedArrays) -> None:
-        self.notes += [f"{fold.name}: {remark}" for remark in fold.node.load_state(state)]
-
-    def _take_branch(self, sequence: int, names: Collection[str]) -> None:
-        branch = self._run.plan.as_of(sequence).branch
-        if sequence in self._run.boundaries and branch:
-            for name in names:
-                self.folds[name].branch = branch
-                self.folds[name].node.branch(branch)
+    def _try(self, names: Collection[str], cut: Cut | None, record: Record) -> tuple[int, bool]:
+        """How many of the next answers of these nodes follow from beginning at this cut, and whether one of
+        them does not."""
+        since = cut.sequence if cut is not None else 0
+        cast = Cast(self._run, names, self._scratch / "trial", ReplayBlobs(self.blobs.read), _Words([]))
+        try:
+            cast.begin(since, self._lives.states(cut, names))
+            playback = Playback(list(cast.folds.values()), compare=self.playback.compare)
+            cast.catch_up(playback, names, since, record.seq, self._lives.answered)
+            for found in self._run.records(record.seq, record.seq + _TRIAL_EVENTS):
+                own = self._lives.same_process(found.node, record.node)
+                if own and found.incarnation > record.incarnation:
+                    break  # it died again
+                try:
+                    if playback.feed(found).divergences:
+                        return playback.compared, True
+                except HandlerFailure as failure:
+                    # What others make anew in this replay is not there yet: then nothing more can be known.
+                    return playback.compared, not isinstance(failure.__cause__, BlobMissing)
+                cast.enter_future(found.seq)
+            return playback.compared, False
+        except HandlerFailure:
+            return -1, True
+        finally:
+            cast.close()
 
     def _copy_snapshots(self) -> None:
         """A node that goes on from a cut may look for what it has saved before."""
         source = self._run.plan.checkpoint_directory(self._run.directory.root)
         if source.is_dir():
             shutil.copytree(source, self._scratch / "checkpoints", ignore=shutil.ignore_patterns(".*"))
-
-    def _teardown(self, name: str, node: Node) -> None:
-        try:
-            node.teardown()
-        except Exception as error:  # the others still have to be torn down
-            self._log.warning(f"{name}: teardown failed", error=f"{type(error).__name__}: {error}")
 
 
 class _Words:
