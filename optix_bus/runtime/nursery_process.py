@@ -17,6 +17,7 @@ import ctypes
 import gc
 import importlib
 import os
+import select
 import sys
 from pathlib import Path
 from typing import BinaryIO, NoReturn
@@ -82,9 +83,11 @@ def preload(plan: RunPlan) -> None:
 
 def main(arguments: list[str]) -> int:
     """Import, say so, fork until nobody asks any more; returns the exit code (in a child: the child's)."""
-    lifeline.die_with_parent()
-    gc.disable()  # everything is kept: looking for garbage takes a fifth of the time of all imports
     root, requests, replies, line = Path(arguments[0]), *map(int, arguments[1:])
+    lifeline.die_with_parent()
+    if _is_abandoned(requests):
+        return 0
+    gc.disable()  # everything is kept: looking for garbage takes a fifth of the time of all imports
     try:
         preload(RunPlan.read(root / "plan.json"))
     except Exception as error:
@@ -100,6 +103,13 @@ def main(arguments: list[str]) -> int:
         return 0
     os.close(replies)
     return _live(root, child, line)
+
+
+def _is_abandoned(requests: int) -> bool:
+    """Whether the supervisor died before the kernel was asked for a signal: nobody would send it any more."""
+    poll = select.poll()
+    poll.register(requests, 0)
+    return bool(poll.poll(0))
 
 
 def _serve(incoming: BinaryIO, replies: int) -> Request | None:

@@ -89,6 +89,20 @@ def test_folders_that_are_ours_are_removed_and_no_others(tmp_path):
     assert theirs.is_dir()
 
 
+def test_what_other_dead_runs_left_is_swept_and_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / "optix-bus-left"
+    left.mkdir()
+    (left / "owner.json").write_text('{"pid": 4194305, "created": 1.0}')
+    run = write_run(tmp_path / "run", gone("supervisor"))
+    assert main(["down", str(run.root)]) == 0
+    said = capsys.readouterr().out
+    assert str(left) in said.splitlines()[-1]
+    assert not left.exists()
+    assert main(["down", str(run.root), "--json"]) == 0
+    assert str(left) not in json.loads(capsys.readouterr().out)["swept_folders"]
+
+
 def test_a_link_with_our_name_is_not_followed(tmp_path):
     theirs = tmp_path / "precious"
     theirs.mkdir()

@@ -68,6 +68,18 @@ def test_a_run_whose_supervisor_is_gone_is_dead_and_not_running(tmp_path, capsys
     assert "DEAD" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("supervisor", "state"), [(this_process, "waiting"), (gone, "gone")])
+def test_a_node_that_waits_for_its_restart_is_not_called_gone_while_somebody_will_restart_it(
+    tmp_path, capsys, supervisor, state
+):
+    learner = gone("learner", ("learner",), state="waiting")
+    learner.reason = "killed by SIGKILL"
+    run = write_run(tmp_path / "run", supervisor("supervisor"), learner)
+    assert main(["ps", str(run.root), "--json"]) == 0
+    row = rows(capsys)["learner"]
+    assert (row["state"], row["reason"]) == (state, "killed by SIGKILL")
+
+
 def test_a_later_process_with_the_same_pid_is_not_taken_for_ours(tmp_path, capsys):
     impostor = this_process("supervisor")
     impostor.created -= 3600.0

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from optix_bus.runtime.adoption import Orphans, adopting
-from optix_bus.runtime.children import AdoptedChild
+from optix_bus.runtime.children import AdoptedChild, SpawnedChild
 from optix_bus.runtime.nursery import Birth, Nursery
 from optix_bus.runtime.plan import NodePlan, RunPlan
 from optix_bus.runtime.run_directory import RunDirectory
@@ -230,6 +230,28 @@ def test_a_nursery_that_is_killed_leaves_nobody_waiting(ward: Callable[..., Ward
     made.nursery.ask("here", 1, made.log)
     made.nursery.kill()
     assert made.births() == [Birth("here", 1, 0)]
+
+
+@pytest.mark.gpu
+def test_a_forked_process_computes_on_an_accelerator(ward: Callable[..., Ward]) -> None:
+    compute = "a = torch.ones(300, 300, device='cuda'); print(float((a @ a).sum()), flush=True); sys.exit(0)"
+    made = ward(compute, "import torch")
+    for _ in range(2):
+        child = made.fork()
+        assert child.wait(60.0) == 0, child.last_lines(20)
+        assert child.last_lines(1) == ["27000000.0"]
+
+
+def test_a_nursery_whose_supervisor_is_gone_before_it_looks_imports_nothing(tmp_path: Path) -> None:
+    run = make_run(tmp_path, WAIT, "print('imported', flush=True)")
+    requests, writer = os.pipe()
+    os.close(writer)
+    arguments = ["-m", "optix_bus.runtime.nursery_process", str(run.root), str(requests), "1", "0"]
+    log = tmp_path / "nursery.log"
+    nursery = SpawnedChild("nursery", arguments, log, pass_fds=(requests,))
+    os.close(requests)
+    assert nursery.wait(20.0) == 0
+    assert log.read_text() == ""
 
 
 def test_a_killed_supervisor_takes_nursery_and_children_with_it(tmp_path: Path) -> None:
