@@ -8,6 +8,7 @@ import time
 import pytest
 
 from optix_bus.bus.journal_reader import read_journal
+from optix_bus.bus.journal_verify import verify_journal
 from optix_bus.bus.link import Link
 from optix_bus.bus.record import Record
 from tests.processes.bus_processes import Processes, processes
@@ -76,3 +77,4 @@ def test_100_000_events_survive_a_kill_every_second() -> None:
         records = list(read_journal(children.journal))
         assert len(records) == total
         assert_each_effect_once_and_in_order(records)
+        assert verify_journal(children.journal).damages == []
