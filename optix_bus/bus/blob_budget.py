@@ -16,11 +16,12 @@ class BlobBudget:
         self.limit_bytes = limit_bytes
         self._always = always
         self._sizes: dict[str, int] = {}
+        self._used = 0
 
     @property
     def used_bytes(self) -> int:
         """Bytes of all living blobs."""
-        return sum(self._sizes.values())
+        return self._used
 
     @property
     def names(self) -> list[str]:
@@ -29,15 +30,16 @@ class BlobBudget:
 
     def admits(self, name: str, size: int) -> bool:
         """Whether a blob may be written now. One of the same name would be replaced."""
-        others = {other: used for other, used in self._sizes.items() if other != name}
-        if sum(others.values()) + size <= self.limit_bytes:
+        if self._used - self._sizes.get(name, 0) + size <= self.limit_bytes:
             return True
-        return sum(kind_of(other) == kind_of(name) for other in others) < self._always
+        alike = [other for other in self._sizes if other != name and kind_of(other) == kind_of(name)]
+        return len(alike) < self._always
 
     def add(self, name: str, size: int) -> None:
         """A blob was written."""
+        self._used += size - self._sizes.get(name, 0)
         self._sizes[name] = size
 
     def remove(self, name: str) -> None:
         """A blob is gone."""
-        self._sizes.pop(name, None)
+        self._used -= self._sizes.pop(name, 0)

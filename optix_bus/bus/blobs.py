@@ -9,20 +9,14 @@ import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-import xxhash
-
-from optix_bus.bus import blob_format
+from optix_bus.bus import blob_files, blob_format
 from optix_bus.bus.blob_budget import BlobBudget
 from optix_bus.bus.blob_names import check_reference, owner_of
 from optix_bus.bus.clock import Clock, SystemClock
 from optix_bus.errors import BlobError, BlobMissing
-from optix_bus.failpoints import reached
 from optix_bus.types import BlobRef, NamedArrays
 
-_SUFFIX = ".safetensors"
 _PAUSE_SECONDS = 0.002
-#: Hashed and written in pieces that fit the cache, so that the second pass does not go to memory.
-_PIECE_BYTES = 512 * 1024
 
 
 class FileBlobStore:
@@ -60,8 +54,10 @@ class FileBlobStore:
         clock: Clock | None = None,
     ) -> None:
         owner_of(f"{owner}/x")
-        self._directories = (Path(directory), Path(fallback_directory))
-        self._archive = self._directories[1] if archive_directory is None else Path(archive_directory)
+        self._directories = (os.fspath(directory), os.fspath(fallback_directory))
+        self._archive = self._directories[1] if archive_directory is None else os.fspath(archive_directory)
+        #: Blobs of this owner that lie, or may lie, in the fallback directory.
+        self._spilt: set[str] = set()
         self._owner = owner
         self._wait = wait
         self._timeout = timeout_seconds
@@ -75,11 +71,13 @@ class FileBlobStore:
         """Count what an earlier life of this owner left, and remove what it left half written."""
         for directory in self._directories:
             with contextlib.suppress(OSError):
-                for path in sorted((directory / self._owner).rglob("*")):
-                    if path.name.startswith(".writing-"):
+                for path in sorted(Path(directory, self._owner).rglob("*")):
+                    if path.name.startswith(blob_files.WRITING):
                         path.unlink(missing_ok=True)
-                    elif path.suffix == _SUFFIX:
-                        name = path.relative_to(directory).as_posix().removesuffix(_SUFFIX)
+                    elif path.suffix == blob_files.SUFFIX:
+                        name = path.relative_to(directory).as_posix().removesuffix(blob_files.SUFFIX)
+                        if directory == self._directories[1]:
+                            self._spilt.add(name)
                         self.left[name] = path.stat().st_size
                         self._budget.add(name, self.left[name])
 
@@ -92,7 +90,8 @@ class FileBlobStore:
     def archived_bytes(self) -> int:
         """Bytes of this owner's blobs in the archive, of all its lives."""
         with contextlib.suppress(OSError):
-            return sum(path.stat().st_size for path in (self._archive / self._owner).rglob(f"*{_SUFFIX}"))
+            found = Path(self._archive, self._owner).rglob(f"*{blob_files.SUFFIX}")
+            return sum(path.stat().st_size for path in found)
         return 0
 
     def admits(self, name: str, size: int) -> bool:
@@ -114,17 +113,27 @@ class FileBlobStore:
         problems = []
         for directory in self._directories:
             try:
-                digest = _write(directory, name, pieces)
+                digest = blob_files.write(directory, name, pieces, size)
             except OSError as error:
                 problems.append(f"{directory}: {os.strerror(error.errno or 0)}")
                 continue
-            for other in self._directories:
-                if other != directory:
-                    _remove(other, name)
+            self._keep_one(directory, name)
             self._budget.add(name, size)
             self.left.pop(name, None)
             return BlobRef(name=name, bytes=size, checksum=digest, owner=self._owner)
         raise BlobError(f"blob {name} of {size} bytes found no room ({'; '.join(problems)}): free some space")
+
+    def _keep_one(self, directory: str, name: str) -> None:
+        """A blob was written to one directory: an older one of this name may lie in the other."""
+        first, second = self._directories
+        if first == second:
+            return
+        if directory == second:
+            self._spilt.add(name)
+            blob_files.remove(first, name)
+        elif name in self._spilt:
+            self._spilt.remove(name)
+            blob_files.remove(second, name)
 
     def _make_room(self, name: str, size: int) -> None:
         deadline = self._clock.monotonic() + self._timeout
@@ -150,20 +159,11 @@ class FileBlobStore:
         """
         check_reference(ref)
         for directory in (*self._directories, self._archive):
-            try:
-                descriptor = os.open(_path(directory, ref.name), os.O_RDONLY | os.O_CLOEXEC)
-            except OSError:
-                continue
-            try:
-                found = os.fstat(descriptor).st_size
-                if found != ref.bytes or not found:
-                    raise BlobError(f"blob {ref.name} has {found} bytes, its reference says {ref.bytes}")
-                mapped = _map(descriptor, found)
-            finally:
-                os.close(descriptor)
-            return _verified(mapped, ref, verify)
+            content = blob_files.read(directory, ref)
+            if content is not None:
+                return _verified(content, ref, verify)
         raise BlobMissing(
-            f"blob {ref.name} is in none of {', '.join(map(str, self._directories))}: "
+            f"blob {ref.name} is in none of {', '.join(self._directories)}: "
             "it was retired, or belongs to another run"
         )
 
@@ -171,16 +171,18 @@ class FileBlobStore:
         """Remove a blob of this owner; one that is gone already is no error."""
         if owner_of(name) != self._owner:
             raise BlobError(f"{name!r} is not for {self._owner!r} to retire")
-        for directory in self._directories:
-            _remove(directory, name)
+        if not blob_files.remove(self._directories[0], name) or name in self._spilt:
+            blob_files.remove(self._directories[1], name)
+        self._spilt.discard(name)
         self._budget.remove(name)
         self.left.pop(name, None)
 
     def persist(self, ref: BlobRef) -> None:
         """Copy a blob into the archive, synced: what a cut needs to outlive the machine."""
         check_reference(ref)
-        if not _path(self._archive, ref.name).exists():
-            _write(self._archive, ref.name, blob_format.parts(self.read(ref)), sync=True)
+        if not os.path.exists(blob_files.path_of(self._archive, ref.name)):
+            pieces = blob_format.parts(self.read(ref))
+            blob_files.write(self._archive, ref.name, pieces, ref.bytes, sync=True)
 
     def archive(self, name: str) -> int:
         """Copy a blob of this owner into the archive, not synced; bytes that were copied.
@@ -189,21 +191,12 @@ class FileBlobStore:
             BlobMissing: it is not there.
             OSError: the archive cannot be written.
         """
-        target = _path(self._archive, name)
-        if target.exists():
+        target = blob_files.path_of(self._archive, name)
+        if os.path.exists(target):
             return 0
         for directory in self._directories:
-            source = _path(directory, name)
-            if source.exists():
-                target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                beside = target.with_name(f".writing-{target.name}")
-                try:
-                    shutil.copyfile(source, beside)
-                    beside.rename(target)
-                except OSError:
-                    beside.unlink(missing_ok=True)
-                    raise
-                return target.stat().st_size
+            if blob_files.copy(directory, self._archive, name):
+                return os.path.getsize(target)
         raise BlobMissing(f"blob {name} cannot be archived: it is gone")
 
     def sweep(self, keep: Collection[str] = ()) -> list[str]:
@@ -275,48 +268,3 @@ def _verified(buffer: mmap.mmap | bytes, ref: BlobRef, verify: bool) -> NamedArr
         if found != ref.checksum:
             raise BlobError(f"blob {ref.name} is damaged: its checksum is {found}, expected {ref.checksum}")
     return blob_format.parse(buffer, ref.name)
-
-
-def _path(directory: Path, name: str) -> Path:
-    return directory / f"{name}{_SUFFIX}"
-
-
-def _map(descriptor: int, size: int) -> mmap.mmap:
-    at_once = getattr(mmap, "MAP_POPULATE", None)
-    if at_once is None:
-        return mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
-    # Asking for all pages at once saves a fault for each.
-    return mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | at_once, prot=mmap.PROT_READ)
-
-
-def _remove(directory: Path, name: str) -> None:
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        _path(directory, name).unlink()
-
-
-def _write(directory: Path, name: str, pieces: list[memoryview], *, sync: bool = False) -> str:
-    """Write beside, then rename; returns the checksum of what was written."""
-    path = _path(directory, name)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = path.with_name(f".writing-{path.name}")
-    digest = xxhash.xxh3_128()
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            for piece in pieces:
-                for start in range(0, piece.nbytes, _PIECE_BYTES):
-                    waiting = piece[start : start + _PIECE_BYTES]
-                    digest.update(waiting)
-                    while waiting.nbytes:
-                        waiting = waiting[os.write(descriptor, waiting) :]
-            if sync:
-                os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        reached("blob.rename.before")
-        os.rename(beside, path)
-        reached("blob.rename.after")
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
-    return digest.hexdigest()

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from optix_bus.bus import blob_format
+from optix_bus.bus import blob_files, blob_format
 from optix_bus.bus.blob_budget import BlobBudget
 from optix_bus.bus.blobs import FileBlobStore, MemoryBlobStore, sweep_directory
 from optix_bus.errors import BlobError, BlobMissing
@@ -214,21 +214,41 @@ def test_where_shared_memory_is_full_nothing_half_written_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = file_store(tmp_path)
-    real = os.write
+    real = os.writev
 
     def full(descriptor: int, data: Any) -> int:
         if "/shm/" in os.readlink(f"/proc/self/fd/{descriptor}"):
             raise OSError(28, "No space left on device")
         return real(descriptor, data)
 
-    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(os, "writev", full)
     ref = store.write("pipeline/window-000001", CONTENT)
     assert [path for path in (tmp_path / "shm").rglob("*") if path.is_file()] == []
     assert_equal(store.read(ref), CONTENT)
-    monkeypatch.setattr(os, "write", lambda descriptor, data: _refuse())
+    monkeypatch.setattr(os, "writev", lambda descriptor, data: _refuse())
     with pytest.raises(BlobError, match=r"found no room \(.*No space left.*No space left"):
         store.write("pipeline/window-000002", CONTENT)
     assert store.used_bytes == ref.bytes
+
+
+def test_one_name_is_in_one_place_wherever_it_was_written_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shared memory was full, and is not any more; and the other way round."""
+    store, real = file_store(tmp_path), blob_files.write
+
+    def write(directory: str, *args: Any) -> str:
+        return str(_refuse()) if "/shm" in directory and full else real(directory, *args)
+
+    monkeypatch.setattr(blob_files, "write", write)
+    rooms = [False, True, False, True]
+    while rooms:
+        full = not rooms.pop()
+        ref = store.write("pipeline/window-000001", CONTENT)
+        assert len(list(tmp_path.rglob("*.safetensors"))) == 1
+        assert_equal(file_store(tmp_path).read(ref), CONTENT)
+    file_store(tmp_path).retire(ref.name)
+    assert list(tmp_path.rglob("*.safetensors")) == []
 
 
 def _refuse() -> int:
@@ -237,6 +257,7 @@ def _refuse() -> int:
 
 def test_a_short_write_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
+    monkeypatch.setattr(os, "writev", lambda descriptor, pieces: real(descriptor, pieces[0][:5]))
     monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:33]))
     store = file_store(tmp_path)
     assert_equal(store.read(store.write("pipeline/window-000001", CONTENT)), CONTENT)
