@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from optix_bus.runtime.replay_run import RecordedRun
 from optix_bus.runtime.replay_session import replay
+from optix_bus.runtime.run_directory import RunDirectory
 from tests.processes.runs import (
     TOPOLOGIES,
     collected_windows,
@@ -99,3 +102,57 @@ def test_a_run_that_is_alive_is_replayed_up_to_where_it_is(tmp_path: Path) -> No
             assert report.last == recorded.head
         assert process.poll() is None
     assert leftovers(run) == []
+
+
+LONGER = (*SMALL, *SMALL_VALIDATION, "--set", "nodes.scheduler.max_episodes=14")
+
+
+@pytest.mark.parametrize(
+    ("name", "victim"), [("cartpole_ppo.yaml", "learner"), ("custom_agent.yaml", "agent")]
+)
+def test_a_run_in_which_a_process_was_killed_is_reproduced(name: str, victim: str, tmp_path: Path) -> None:
+    """Also where what came back had not all that it knew before: then it begins anew in the replay too."""
+    run = tmp_path / "run"
+    with started(TOPOLOGIES / name, run, *LONGER) as process:
+        for windows in (8, 16):
+            wait_until(run, lambda folder, least=windows: collected_windows(folder) > least)
+            found = next(other for other in RunDirectory(run).read().processes if other.name == victim)
+            os.kill(found.pid, signal.SIGKILL)
+        assert process.wait(120) == 0
+    report = replay(RecordedRun(run))
+    assert (report.exit_code, report.divergence, report.obstacle) == (0, None, "")
+    came_back = [note for note in report.notes if "came back before event" in note]
+    assert bool(came_back) == (victim == "agent")
+
+
+@pytest.mark.parametrize("name", ["cartpole_ppo.yaml", "custom_agent.yaml"])
+def test_a_run_that_was_resumed_is_reproduced_across_the_gap(name: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with started(TOPOLOGIES / name, run, *LONGER) as process:
+        wait_until(run, lambda folder: collected_windows(folder) > 8)
+        process.kill()
+        process.wait(30)
+        wait_until(run, lambda folder: not any(found.alive() for found in folder.read().processes))
+    done = command("up", "--resume", str(run), "--quiet")
+    assert done.returncode == 0, done.stderr
+    recorded = RecordedRun(run)
+    assert records(recorded, "RunResumed")
+    report = replay(recorded)
+    assert (report.exit_code, report.divergence, report.obstacle) == (0, None, "")
+
+
+def test_a_fork_is_reproduced_under_the_settings_of_its_past_and_of_its_future(
+    demo: RecordedRun, tmp_path: Path
+) -> None:
+    change = ("--set", "agent.hyperparameters.learning_rate=1e-4")
+    forked = ("fork", str(demo.directory.root), "--at-window", "3", "--run-dir", str(tmp_path / "run"))
+    done = command(*forked, "--quiet", *change)
+    assert done.returncode == 0, done.stderr
+    run = RecordedRun(tmp_path / "run")
+    [boundary] = run.boundaries
+    report = replay(run)
+    assert (report.exit_code, report.divergence) == (0, None)
+    assert replay(run, ["scheduler"], first=boundary + 1).exit_code == 0
+    moved = tmp_path / "moved"
+    run.directory.root.rename(moved)
+    assert replay(RecordedRun(moved), ["scheduler", "optimizer"]).exit_code == 0
