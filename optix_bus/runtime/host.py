@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections import deque
 from pathlib import Path
 from types import FrameType
 
@@ -118,6 +119,8 @@ class ProcessHost:
         self._answers: dict[tuple[str, int], list[Event]] = {}
         #: Blobs that were announced by an event which has not come back yet.
         self._in_flight: dict[tuple[str, int, int], list[BlobRef]] = {}
+        #: Handed out by the link, and not handled yet.
+        self._batch: deque[Record] = deque()
         self._stopping = False
 
     def run(self) -> None:
@@ -169,8 +172,9 @@ class ProcessHost:
         return self._sequence <= self._recovered
 
     def _turn(self) -> None:
-        for record in self._link.poll(_POLL_SECONDS):
-            self._handle(record)
+        self._batch.extend(self._link.poll(_POLL_SECONDS))
+        while self._batch:
+            self._handle(self._batch.popleft())
             if self._stopping:
                 return
         # Before the end of what the journal held, a timer may have fired there that seems to be due here.
@@ -285,7 +289,7 @@ class ProcessHost:
         if self._stopping:
             raise NodeFailure("ended while waiting for space for a blob")
         self._serve()
-        for record in self._link.ahead:
+        for record in (*self._batch, *self._link.ahead):
             # Not handled yet, but it may say that a cut is complete.
             if record.type == CutTaken.__name__:
                 self._cuts.note(self._codec.decode(record.type, record.body), record.seq)

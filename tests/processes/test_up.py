@@ -129,6 +129,17 @@ def test_lookahead_overlaps_and_is_still_reproducible(tmp_path: Path) -> None:
     assert [body["policy_version"] for body in acted[:4]] == [0, 0, 1, 2]
 
 
+def test_with_room_for_few_windows_a_run_waits_and_never_stops(tmp_path: Path) -> None:
+    """Blobs live until the cut behind the next, and who waits for room is the one who has not taken that cut."""
+    options = ("--set", "run.blob_budget_bytes=1048576", "--set", "nodes.scheduler.max_episodes=8")
+    done = up(
+        TOPOLOGIES / "cartpole_ppo.yaml", tmp_path / "run", *options, "--set", "nodes.scheduler.lookahead=1"
+    )
+    assert done.code == 0, done.err
+    cuts = [e["body"]["window"] for e in journal(tmp_path / "run") if e["type"] == "CutAnnounced"]
+    assert len(cuts) > 2, "few bytes bring cuts forward"
+
+
 def test_ctrl_c_restores_the_best_policy_and_leaves_nothing(tmp_path: Path) -> None:
     run = tmp_path / "run"
     with started(TOPOLOGIES / "cartpole_ppo.yaml", run) as process:
