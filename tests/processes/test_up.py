@@ -130,7 +130,7 @@ def test_lookahead_overlaps_and_is_still_reproducible(tmp_path: Path) -> None:
 
 
 def test_with_room_for_few_windows_a_run_waits_and_never_stops(tmp_path: Path) -> None:
-    """Blobs live until the cut behind the next, and who waits for room is the one who has not taken that cut."""
+    """Blobs live until the cut behind the next, and who waits for room may not have taken that one yet."""
     options = ("--set", "run.blob_budget_bytes=1048576", "--set", "nodes.scheduler.max_episodes=8")
     done = up(
         TOPOLOGIES / "cartpole_ppo.yaml", tmp_path / "run", *options, "--set", "nodes.scheduler.lookahead=1"
