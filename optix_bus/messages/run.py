@@ -117,7 +117,7 @@ class TimerSet(Event, frozen=True, kw_only=True):
 
 
 class TimerFired(Event, frozen=True, kw_only=True):
-    """A timer is due. From the runner, as a root of the source ``NODE!timer``."""
+    """A timer is due. From the runner, as a root of the node itself."""
 
     node: str
     key: str

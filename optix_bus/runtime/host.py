@@ -25,7 +25,7 @@ from optix_bus.runtime.fold import Fold
 from optix_bus.runtime.heartbeat import Heartbeat
 from optix_bus.runtime.log import NodeLog
 from optix_bus.runtime.plan import RunPlan
-from optix_bus.runtime.recovery import Beginning, PatientStore, Repetition
+from optix_bus.runtime.recovery import Beginning, PatientStore, Repetition, is_answered
 from optix_bus.runtime.retirement import ANNOUNCING, Retirement, references
 from optix_bus.runtime.run_directory import RunDirectory
 from optix_bus.runtime.site import build_nodes
@@ -234,8 +234,8 @@ class ProcessHost:
             self._heartbeat.begin(fold.name, record.type)
             emitted: list[Event] = []
             try:
-                if record.seq <= self._answered.get(fold.name, 0):
-                    recorded = self._answers.pop((fold.name, record.seq), [])
+                recorded = self._answers.pop((fold.name, record.seq), [])
+                if is_answered(record.seq, self._answered.get(fold.name, 0), recorded):
                     fold.repeat(event, record.seq, record.stamp_ns, recorded)
                 else:
                     emitted = fold.apply(event, record.seq, record.stamp_ns)

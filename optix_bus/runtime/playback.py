@@ -26,6 +26,7 @@ from optix_bus.errors import CodecError, NodeFailure, OptixError
 from optix_bus.messages import VOCABULARY, CutAnnounced, CutTaken, Event
 from optix_bus.runtime.cuts import Taken, take
 from optix_bus.runtime.fold import Fold
+from optix_bus.runtime.recovery import is_answered
 from optix_bus.runtime.replay_compare import Compare, exact
 
 Kind = Literal["differs", "missing", "extra"]
@@ -198,12 +199,13 @@ class Playback:
         for fold in self._folds:
             if fold.name not in answered or type(event) not in fold.accepts:
                 continue
-            if record.seq <= answered[fold.name] and not fold.node.repeats:
-                recorded = answers.get((fold.name, record.seq), [])
+            recorded = answers.get((fold.name, record.seq), [])
+            if not fold.node.repeats and is_answered(record.seq, answered[fold.name], recorded):
                 fold.repeat(event, record.seq, record.stamp_ns, recorded)
                 continue
             for index, item in enumerate(self._apply(fold, event, record)):
-                if record.seq > answered[fold.name]:
+                swallowed = record.seq == answered[fold.name] and index >= len(recorded) > 0
+                if record.seq > answered[fold.name] or swallowed:
                     self._queue(fold.name, record.seq, index, item)
         if isinstance(event, CutAnnounced):
             for fold in self._folds:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +173,19 @@ def _difference(record: Record, kind: str, body: bytes) -> str:
         # As bytes, in which a NaN equals itself.
         if msgspec.msgpack.encode(before.get(name)) != msgspec.msgpack.encode(now.get(name))
     )
+
+
+def is_answered(sequence: int, last: int, recorded: Sequence[Event]) -> bool:
+    """Whether a node that cannot repeat itself has answered an event in an earlier life.
+
+    Its death may have swallowed the last of its answers. Arrays come last; without them the handler is simple
+    enough to be repeated.
+
+    Args:
+        sequence: of the event.
+        last: the newest event that the journal has an answer to.
+        recorded: the answers to this event that the journal has.
+    """
+    if sequence == last:
+        return any(type(event).__name__ in ANNOUNCING for event in recorded)
+    return sequence < last

@@ -259,3 +259,18 @@ def test_each_is_compared_with_its_own() -> None:
     assert [repetition.compare(record(event, index=i)) for i, event in enumerate(answers)] == [""] * 3
     repetition.said("a", 40, 1, *CODEC.encode(answers[0]))
     assert "window was 1, is 0" in repetition.compare(record(answers[1], index=1))
+
+
+def test_the_last_answers_of_a_life_may_have_been_swallowed() -> None:
+    """Only arrays end a handler for certain: without them it is done again."""
+    from optix_bus.messages import HyperparametersChanged, PolicyUpdated
+    from optix_bus.runtime.recovery import is_answered
+    from optix_bus.types import BlobRef
+
+    said = HyperparametersChanged(version=0, window=-1, params={}, changed=True)
+    policy = BlobRef(name="learner/policy-000000", bytes=1, checksum="0" * 32, owner="learner")
+    whole = PolicyUpdated(version=0, window=-1, hyperparams_version=0, origin="initial", policy=policy)
+    assert is_answered(4, 5, [])
+    assert not is_answered(5, 5, [said])
+    assert is_answered(5, 5, [said, whole])
+    assert not is_answered(6, 5, [])
