@@ -26,6 +26,7 @@ from optix_bus.runtime.fold import BlobStore, Envelope, Fold
 from optix_bus.runtime.local_store import LocalStore
 from optix_bus.runtime.names import SUPERVISOR
 from optix_bus.runtime.node import Node
+from optix_bus.runtime.retirement import references
 from optix_bus.types import BlobRef
 
 Listener = Callable[[Envelope], None]
@@ -43,6 +44,7 @@ class InlineRunner:
         clock: for stamps and timers.
         started: the first event, when there is more to say than the seed.
         cuts: where the nodes' states go when the scheduler announces a cut; without it nobody takes one.
+        persist: called at a cut with every blob that is announced and not yet handled.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class InlineRunner:
         clock: Clock | None = None,
         started: RunStarted | None = None,
         cuts: CutFolder | None = None,
+        persist: Callable[[BlobRef], None] | None = None,
     ) -> None:
         local = LocalStore()
         make_store = stores if stores is not None else lambda _name: local
@@ -64,6 +67,7 @@ class InlineRunner:
         self._listener = listener
         self._clock = clock if clock is not None else SystemClock()
         self._cuts = cuts
+        self._persist = persist
         self._queue: deque[tuple[str, int, int, Event]] = deque()
         self._timers: list[tuple[int, int, str, str]] = []
         self._roots: dict[str, int] = {}
@@ -140,6 +144,10 @@ class InlineRunner:
             self.finished = event
 
     def _take_cut(self, announced: CutAnnounced, cuts: CutFolder) -> None:
+        if self._persist is not None:
+            for *_, waiting in self._queue:
+                for ref in references(waiting):
+                    self._persist(ref)
         for fold in self._folds:
             taken = take(fold.name, fold.node, announced)
             cuts.write(taken, self._sequence, announced.window)
@@ -153,7 +161,7 @@ class InlineRunner:
             self._clock.sleep((self._timers[0][0] - self._clock.now_ns()) / 1e9)
         while self._timers and self._timers[0][0] <= self._clock.now_ns():
             _, _, node, key = heapq.heappop(self._timers)
-            self._post_root(f"{node}!timer", TimerFired(node=node, key=key))
+            self._post_root(node, TimerFired(node=node, key=key))
 
     def _retire(self, event: Event) -> None:
         """Everybody has seen the event: nobody can ask for its blobs again."""

@@ -6,7 +6,6 @@ import os
 import sys
 import time
 
-from optix_bus.bus.blobs import MemoryBlobStore
 from optix_bus.bus.codec import Codec
 from optix_bus.bus.record import Record, encode_record
 from optix_bus.errors import JournalError, OptixError
@@ -15,6 +14,7 @@ from optix_bus.runtime.cuts import CutFolder
 from optix_bus.runtime.fingerprint import fingerprint
 from optix_bus.runtime.fold import Envelope
 from optix_bus.runtime.inline import InlineRunner, Listener
+from optix_bus.runtime.inline_blobs import InlineBlobs
 from optix_bus.runtime.names import SUPERVISOR
 from optix_bus.runtime.numerics import one_thread
 from optix_bus.runtime.planning import make_plan
@@ -64,13 +64,14 @@ def run_inline(
     with one_thread():
         try:
             nodes = build_nodes(plan)
-            stores = MemoryBlobStore()
+            stores = InlineBlobs(run, plan)
             runner = InlineRunner(
                 nodes,
                 seed=plan.seed,
                 stores=lambda _name: stores,
                 listener=listen,
                 cuts=CutFolder(run.root),
+                persist=stores.persist,
                 started=RunStarted(
                     run_id=run_id,
                     seed=plan.seed,

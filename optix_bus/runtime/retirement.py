@@ -27,6 +27,11 @@ def references(event: Event) -> list[BlobRef]:
     return [value for value in values if isinstance(value, BlobRef)]
 
 
+def recorded_bytes(record: str, record_bytes: int) -> int:
+    """How many bytes of each owner's blobs are recorded: what a topology says about it as one number."""
+    return {"blobs": 1 << 62, "auto": record_bytes, "events": 0}[record]
+
+
 class Retirement:
     """Retires the blobs that were announced before the newest cut but one.
 
@@ -60,8 +65,8 @@ class Retirement:
         self.begun = 0
         #: Where the journal ended at that moment; behind it nothing is done for the second time.
         self.recovered = 0
-        limits = {"blobs": 1 << 62, "auto": record_bytes, "events": 0}
-        self._room = {owner: limits[record] - store.archived_bytes for owner, store in stores.items()}
+        limit = recorded_bytes(record, record_bytes)
+        self._room = {owner: limit - store.archived_bytes for owner, store in stores.items()}
 
     def announced(self, sequence: int, refs: Iterable[BlobRef]) -> None:
         """These blobs of ours are in the journal now."""

@@ -25,7 +25,8 @@ from tests.runtime.recorded import DEMO, ROOT, altered, body, contents, record, 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> RecordedRun:
-    return record(tmp_path_factory.mktemp("demo") / "run", DEMO, *with_validation())
+    folder = tmp_path_factory.mktemp("demo") / "run"
+    return record(folder, DEMO, *with_validation("run.record=events"))
 
 
 @pytest.fixture(scope="module")

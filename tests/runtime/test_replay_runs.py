@@ -245,7 +245,8 @@ def test_arrays_that_were_not_recorded_are_listed_by_name(demo: RecordedRun, tmp
 
 
 def test_nodes_that_share_an_agent_are_played_together(tmp_path: Path) -> None:
-    run = record(tmp_path / "run", TOPOLOGIES / "custom_agent.yaml", *with_validation())
+    overrides = with_validation("run.record=events")
+    run = record(tmp_path / "run", TOPOLOGIES / "custom_agent.yaml", *overrides)
     restored = records(run, "RolledBack")[0]
     report = replay(run, ["learner"], last=restored.seq - 1)
     assert report.nodes == ["validation", "pipeline", "learner"]

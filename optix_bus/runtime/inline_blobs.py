@@ -1,0 +1,70 @@
+"""The arrays of a run in one process: in memory for the nodes, in files for whoever comes later."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from optix_bus.bus.blobs import FileBlobStore, MemoryBlobStore
+from optix_bus.errors import BlobError
+from optix_bus.runtime.log import NodeLog
+from optix_bus.runtime.plan import RunPlan
+from optix_bus.runtime.retirement import recorded_bytes
+from optix_bus.runtime.run_directory import RunDirectory
+from optix_bus.types import BlobRef, NamedArrays
+
+
+class InlineBlobs:
+    """Serves all nodes of a run from memory, and records what the topology says (``run.record``).
+
+    On Windows nothing is recorded: it has not the file calls, and inline runs leave no journal there either.
+    """
+
+    keeps_objects = False
+
+    def __init__(self, run: RunDirectory, plan: RunPlan) -> None:
+        self._folder = run.blobs
+        self._memory = MemoryBlobStore()
+        self._recorded: set[str] = set()
+        self._files: dict[str, FileBlobStore] = {}
+        limit = recorded_bytes(str(plan.run["record"]), int(plan.run["record_bytes"]))
+        self._room = dict.fromkeys((node.name for node in plan.nodes), limit)
+        self._can_record = sys.platform != "win32"
+        self._log = NodeLog("inline", plain=True)
+
+    def write(self, name: str, content: Any) -> BlobRef:
+        """Keep arrays in memory; record them where there is room."""
+        ref = self._memory.write(name, content)
+        if self._room[ref.owner] >= ref.bytes and self._can_record:
+            self._room[ref.owner] -= ref.bytes
+            try:
+                self._file(ref.owner).write(name, content)
+                self._recorded.add(name)
+            except BlobError as error:
+                # A full disk costs a later replay its arrays, and not the run.
+                self._room[ref.owner] = -1
+                self._log.warning("blobs are not recorded any longer", owner=ref.owner, why=str(error))
+        return ref
+
+    def read(self, ref: BlobRef) -> NamedArrays:
+        """The arrays behind a reference."""
+        return self._memory.read(ref)
+
+    def retire(self, name: str) -> None:
+        """Nobody in this process will ask for it again."""
+        self._memory.retire(name)
+
+    def persist(self, ref: BlobRef) -> None:
+        """What was under way at a cut is read again by whoever goes on from there: it has to be in a file.
+
+        Raises:
+            BlobError: the disk is full.
+        """
+        if self._can_record and ref.name not in self._recorded:
+            self._file(ref.owner).write(ref.name, self._memory.read(ref))
+            self._recorded.add(ref.name)
+
+    def _file(self, owner: str) -> FileBlobStore:
+        if owner not in self._files:
+            self._files[owner] = FileBlobStore(self._folder, self._folder, budget_bytes=1 << 62, owner=owner)
+        return self._files[owner]
