@@ -1,0 +1,54 @@
+"""Records the small runs that `test_corpus.py` replays: ``python -m tests.runtime.record_corpus``.
+
+To be done when the outputs or the states of nodes are meant to change. What is written: the journal, the plan
+without places of the machine, and the resolved topology.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from tests.runtime.recorded import DEMO, ROOT, TOPOLOGIES, record, with_validation
+
+CORPUS = Path(__file__).parent / "corpus"
+SCRIPTED = Path(__file__).parent / "scripted.yaml"
+UNTOUCHED = (
+    "nodes.scheduler.max_episodes=60",
+    "nodes.pipeline.window_steps=20",
+    "nodes.pipeline.environments=1",
+)
+
+#: Name -> (topology, overrides).
+RUNS = {
+    "demo": (DEMO, with_validation()),
+    "lookahead": (DEMO, with_validation("nodes.scheduler.lookahead=1", "seed=3")),
+    "own-agent": (TOPOLOGIES / "custom_agent.yaml", with_validation()),
+    "scripted": (SCRIPTED, (*UNTOUCHED, "nodes.scheduler.cut_windows=5")),
+}
+
+
+def main() -> None:
+    """Record all of them anew."""
+    shutil.rmtree(CORPUS, ignore_errors=True)
+    for name, (topology, overrides) in RUNS.items():
+        with tempfile.TemporaryDirectory(prefix="optix-bus-corpus-") as folder:
+            run = record(Path(folder) / "run", topology, *overrides)
+            target = CORPUS / name
+            (target / "journal").mkdir(parents=True)
+            for segment in run.directory.journal.glob("*.mcap"):
+                shutil.copyfile(segment, target / "journal" / segment.name)
+            shutil.copyfile(run.directory.topology, target / "topology.yaml")
+            places = [TOPOLOGIES.relative_to(ROOT).as_posix()]
+            msgspec.structs.replace(run.plan, run_directory="", search_path=places).write(
+                target / "plan.json"
+            )
+            size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+            print(f"{name:<12} {run.head:>5} events {size / 1024:>6.0f} KiB")
+
+
+if __name__ == "__main__":
+    main()
