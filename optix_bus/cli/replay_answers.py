@@ -55,7 +55,8 @@ def report_lines(run: RecordedRun, report: Report) -> list[str]:
         lines.append(f"  begun     with the states of the cut at event {report.since}")
     lines += [f"  note      {note}" for note in report.notes]
     how = f"within {report.tolerance:g}" if report.tolerance else "byte for byte"
-    counts = f"{report.events:,} events, {report.outputs:,} outputs and {report.cuts:,} states at cuts"
+    states = "state at a cut" if report.cuts == 1 else "states at cuts"
+    counts = f"{report.events:,} events, {report.outputs:,} outputs and {report.cuts:,} {states}"
     verdict = "all equal" if report.exit_code == 0 else "equal up to there"
     lines.append(
         f"  compared  {counts}, {how}" + (f": {verdict}" if divergence is None else ", the last one differs")
