@@ -25,7 +25,7 @@ from optix_bus.bus.journal_reader import JournalCursor
 from optix_bus.bus.link import Link
 from optix_bus.bus.record import Record
 from optix_bus.errors import BusError, ConfigurationError
-from optix_bus.runtime.outside import private_directory
+from optix_bus.runtime.outside import OutsideFolder, private_directory
 from optix_bus.runtime.replay_run import RecordedRun
 
 #: Events under way at once: below what the sockets queue, so that none has to be sent again.
@@ -95,8 +95,9 @@ class LiveReplay:
             sockets = private_directory()
             self._outside.callback(sockets.remove)
             self.sockets = sockets.path
-            folder = tempfile.TemporaryDirectory(prefix="optix-bus-live-")
-            self._journal = Path(self._outside.enter_context(folder))
+            folder = OutsideFolder(Path(tempfile.gettempdir()))
+            self._outside.callback(folder.remove)
+            self._journal = folder.path / "journal"
             self._hub = Hub(
                 HubSettings(
                     directory=str(self.sockets),

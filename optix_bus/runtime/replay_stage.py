@@ -14,6 +14,7 @@ from optix_bus.errors import BlobMissing
 from optix_bus.messages import PolicyUpdated, WindowCollected
 from optix_bus.runtime.cuts import Cut, Taken
 from optix_bus.runtime.numerics import one_thread
+from optix_bus.runtime.outside import OutsideFolder
 from optix_bus.runtime.plan import NodePlan
 from optix_bus.runtime.playback import HandlerFailure, Playback, Played
 from optix_bus.runtime.replay_blobs import ReplayBlobs, recorded_in
@@ -24,7 +25,6 @@ from optix_bus.runtime.replay_run import RecordedRun, node_class
 from optix_bus.runtime.retirement import ANNOUNCING, references
 
 _MAX_NOTES = 20
-_PREFIX = "optix-bus-replay-"
 #: Events by which the beginnings that a process may have had are told apart.
 _TRIAL_EVENTS = 300
 
@@ -197,12 +197,17 @@ def stage(
         for entry in run.plan.nodes
         if entry.name in names
     )
-    with tempfile.TemporaryDirectory(prefix=_PREFIX) as scratch, one_thread(framework=computes):
-        made = Stage(run, names, Path(scratch), cut, asked=asked, compare=compare, go_on=go_on)
-        try:
-            yield made
-        finally:
-            made.close()
+    # One that is killed leaves it to the next run to sweep.
+    scratch = OutsideFolder(Path(tempfile.gettempdir()))
+    try:
+        with one_thread(framework=computes):
+            made = Stage(run, names, scratch.path, cut, asked=asked, compare=compare, go_on=go_on)
+            try:
+                yield made
+            finally:
+                made.close()
+    finally:
+        scratch.remove()
 
 
 def begin(run: RecordedRun, names: Collection[str], first: int) -> Cut | None:

@@ -385,3 +385,25 @@ def test_a_run_that_went_on_elsewhere_is_compared_within_a_tolerance_from_there_
     report = replay(altered(run, tmp_path / "less", scored[0].seq, score=body(scored[0])["score"]), nodes)
     assert (report.exit_code, report.tolerance > 0) == (0, True)
     assert any(note.startswith(f"from event {victim.seq} on, this is not") for note in report.notes)
+
+
+def test_what_a_replay_has_outside_is_gone_afterwards_whatever_happened(
+    demo: RecordedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    class Raise(Watch):
+        seen = 0
+
+        def before(self, record, stage):
+            if record.seq == 20:
+                self.seen = len(list(tmp_path.iterdir()))
+                raise KeyboardInterrupt
+
+    watch = Raise()
+    with pytest.raises(KeyboardInterrupt):
+        replay(demo, watch=watch)
+    assert watch.seen > 0
+    assert list(tmp_path.iterdir()) == []
+    assert replay(demo).exit_code == 0
+    assert list(tmp_path.iterdir()) == []
