@@ -16,6 +16,7 @@ from optix_bus.bus.codec import Codec
 from optix_bus.bus.endpoints import HubEndpoints
 from optix_bus.bus.link import Link
 from optix_bus.bus.record import Record
+from optix_bus.bus.wire import Beacon
 from optix_bus.errors import CodecError, NodeFailure, OptixError
 from optix_bus.messages import VOCABULARY, CutAnnounced, CutTaken, Event, TimerFired, TimerSet
 from optix_bus.runtime import lifeline
@@ -33,6 +34,8 @@ from optix_bus.runtime.timers import Timers
 from optix_bus.types import BlobRef
 
 _POLL_SECONDS = 0.05
+#: A cut lets many blobs go, which are copied into the archive first: not all of them before the next event.
+_RETIRED_AT_ONCE = 2
 
 
 class ProcessHost:
@@ -103,12 +106,15 @@ class ProcessHost:
         urgent = {
             kind.__name__ for node in nodes.values() for kind in node.accepts() if kind not in node.noted
         }
+        spoken = {kind.__name__ for node in nodes.values() for kind in node.emits}
         self._link = Link(
             endpoints,
             list(nodes),
             incarnation,
             self._beginning.sequence + 1,
             near=self._beginning.near,
+            # Of a past under other settings every event may have to be met.
+            types=None if self._boundaries else self._wanted | spoken,
             wake_types=urgent | {TimerSet.__name__, TimerFired.__name__, CutAnnounced.__name__},
         )
         self._timers = Timers(nodes)
@@ -121,6 +127,8 @@ class ProcessHost:
         self._in_flight: dict[tuple[str, int, int], list[BlobRef]] = {}
         #: Handed out by the link, and not handled yet.
         self._batch: deque[Record] = deque()
+        self._beacon: Beacon | None = None
+        self._known_progress = -1
         self._stopping = False
 
     def run(self) -> None:
@@ -177,11 +185,17 @@ class ProcessHost:
             self._handle(self._batch.popleft())
             if self._stopping:
                 return
+        # What nobody here handles was passed.
+        self._sequence = self._retirement.in_hand = self._link.seq
+        self._heartbeat.end(self._sequence)
         # Before the end of what the journal held, a timer may have fired there that seems to be due here.
-        for node, key, index in self._timers.due() if self._link.seq >= self._recovered else []:
+        for node, key, index in self._timers.due() if self._sequence >= self._recovered else []:
             name, body = self._codec.encode(TimerFired(node=node, key=key))
             self._link.emit(node, 0, index, name, body)
-        self._retirement.turn(self._progress())
+        if self._link.beacon is not self._beacon:
+            self._beacon = self._link.beacon
+            self._known_progress = self._progress()
+        self._retirement.turn(self._known_progress, _RETIRED_AT_ONCE)
 
     def _handle(self, record: Record) -> None:
         self._sequence = self._retirement.in_hand = record.seq
@@ -271,6 +285,8 @@ class ProcessHost:
             else (beacon.head + 1, beacon.journal.segment, beacon.journal.offset)
         )
         for fold in self._folds:
+            if self._answers.pop((fold.name, sequence), None):
+                continue  # what it has written there it could not write again
             self._heartbeat.begin(fold.name, CutAnnounced.__name__)
             taken = take(fold.name, fold.node, event)
             self._folder.write(taken, sequence, event.window, near)
