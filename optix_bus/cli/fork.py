@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     "fork",
     example="""optix-bus fork runs/demo --at 412 --run-dir runs/again
                optix-bus fork runs/demo --at-window 9 --set nodes.optimizer.method=none --run-dir runs/new
-               optix-bus fork runs/demo --at 300 --set nodes.optimizer.method=none --repeat 9 --run-dir new""",
+               optix-bus fork runs/demo --at 99 --set nodes.optimizer.method=none --repeat 9 --run-dir new""",
 )
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--at", type=click.IntRange(min=0), help="Last event of the common past.")
