@@ -72,12 +72,13 @@ class Retirement:
         """These blobs of ours are in the journal now."""
         self._announced.extend((sequence, ref) for ref in refs)
 
-    def turn(self, progress: int) -> None:
-        """Retire what may go; ``progress`` is the last event that all nodes have handled."""
+    def turn(self, progress: int, at_most: int | None = None) -> None:
+        """Retire what may go; ``progress`` is the last event that all nodes have handled. The rest of what
+        is more than ``at_most`` goes with the next turns."""
         if self._cuts is None:
-            self._retire(progress)
+            self._retire(progress, at_most)
         elif len(self._cuts.complete) > 1:
-            self._retire(self._cuts.complete[-2].sequence)
+            self._retire(self._cuts.complete[-2].sequence, at_most)
 
     def press(self, progress: int) -> None:
         """Somebody waits for room: one cut must be enough."""
@@ -91,8 +92,10 @@ class Retirement:
         for _, ref in self._announced:
             self._record(ref.owner, ref.name, ref.bytes)
 
-    def _retire(self, boundary: int) -> None:
-        while self._announced and self._announced[0][0] <= boundary:
+    def _retire(self, boundary: int, at_most: int | None = None) -> None:
+        retired = 0
+        while self._announced and self._announced[0][0] <= boundary and retired != at_most:
+            retired += 1
             _, ref = self._announced.popleft()
             self._record(ref.owner, ref.name, ref.bytes)
             self._stores[ref.owner].retire(ref.name)
