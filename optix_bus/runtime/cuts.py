@@ -157,8 +157,9 @@ class CutFolder:
         return blob_format.parse(stored, taken.file)
 
     def damage(self, cut: Cut, nodes: Collection[str]) -> str:
-        """Why a cut cannot be used for these nodes; empty where it can."""
-        for name in nodes:
+        """Why a cut cannot be used for these nodes; empty where it can. One that has not taken it begins
+        anew."""
+        for name in cut.taken.keys() & set(nodes):
             try:
                 self.read(cut.taken[name])
             except (CheckpointError, BlobError) as error:

@@ -162,7 +162,7 @@ def _newest_cut(source: RunDirectory, plan: RunPlan, at: int) -> Cut | None:
         ConfigurationError: from there they could not get to the fork point again.
     """
     folder = CutFolder(source.root)
-    names = [node.name for node in plan.nodes]
+    names = plan.lasting
     # A cut is complete for the fork if its answers are in the copy; they are, whatever their numbers.
     cuts = complete_cuts(folder, source.journal, names)
     whole = [cut for cut in cuts if not folder.damage(cut, names)]

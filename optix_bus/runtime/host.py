@@ -58,7 +58,7 @@ class ProcessHost:
         log = NodeLog(process, plain=True)
         endpoints = HubEndpoints.in_directory(plan.sockets)
         self._heartbeat = Heartbeat(endpoints, process, own, incarnation)
-        self._others = [node.name for node in plan.nodes]
+        self._others = plan.lasting
         self._beginning = Beginning(root, run.journal, self._others, own)
         nodes = build_nodes(plan.as_of(self._beginning.sequence), process)
         self._folder = CutFolder(root)

@@ -90,6 +90,11 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
         return Path(next(filter(None, named), None) or root / "checkpoints")
 
     @property
+    def lasting(self) -> list[str]:
+        """Names of the nodes that a run is never without: a cut is complete when all these have taken it."""
+        return [node.name for node in self.nodes if node.restart != "temporary"]
+
+    @property
     def processes(self) -> list[str]:
         """Names of the processes, in the order of the topology."""
         return list(dict.fromkeys(node.process for node in self.nodes))

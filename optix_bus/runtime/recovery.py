@@ -53,6 +53,9 @@ class Beginning:
         if self.cut is None:
             return
         for fold in folds:
+            if fold.name not in self.cut.taken:  # only a temporary node can miss it
+                self.remarks.append(f"{fold.name}: it begins anew, it was gone when the cut was taken")
+                continue
             said = fold.node.load_state(self._folder.read(self.cut.taken[fold.name]))
             self.remarks += [f"{fold.name}: {remark}" for remark in said]
 

@@ -32,7 +32,7 @@ class Lives:
         self._retire = retire
         self._processes = {node.name: node.process for node in plan.nodes if node.name in folds}
         self._incarnations: dict[str, int] = {}
-        self._book = CutBook([node.name for node in plan.nodes])
+        self._book = CutBook(plan.lasting)
         self._taken: dict[int, dict[str, Taken]] = {}
         self._announced: list[tuple[int, BlobRef]] = []
         #: The last event that the journal has answers of each node to.

@@ -100,7 +100,7 @@ class RecordedRun:
 
     def complete_cuts(self, before: int) -> list[Cut]:
         """Cuts whose states know nothing of event ``before``, newest first."""
-        names = [entry.name for entry in self.plan.nodes]
+        names = self.plan.lasting
         found = complete_cuts(self.cuts, self.directory.journal, names, self.head)
         return [cut for cut in found if cut.sequence < before]
 

@@ -62,7 +62,8 @@ class Stage:
         try:
             if cut is not None:
                 self._copy_snapshots()
-            states = {name: run.cuts.read(cut.taken[name]) for name in names} if cut is not None else {}
+            taken = cut.taken if cut is not None else {}
+            states = {name: run.cuts.read(taken[name]) for name in names if name in taken}
             self._cast.begin(self.since, states)
             self.notes += self._cast.remarks
             self._lives = Lives(run.plan, self.folds, lambda ref: self.blobs.retire(ref.name))
@@ -214,6 +215,8 @@ def begin(run: RecordedRun, names: Collection[str], first: int) -> Cut | None:
     """The newest cut from which event ``first`` can be reached by these nodes; None for the first event of
     the run, where there is none, or where one of them cannot be taken up at a cut."""
     for cut in run.complete_cuts(first):
-        if all(cut.taken[name].repeats for name in names) and not run.cuts.damage(cut, names):
+        if all(cut.taken[name].repeats for name in names if name in cut.taken) and not run.cuts.damage(
+            cut, names
+        ):
             return cut
     return None

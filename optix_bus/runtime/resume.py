@@ -89,7 +89,7 @@ def prepare(run: RunDirectory) -> Resumption:
     )
     ledger, head = _mend(run, plan)
     folder = CutFolder(run.root)
-    names = [node.name for node in plan.nodes]
+    names = plan.lasting
     cut, remarks = usable_cut(folder, complete_cuts(folder, run.journal, names), names)
     _refuse_finished(run, cut)
     # All nodes must begin at the same cut: one that is damaged for one is gone for all. One that was never
@@ -157,19 +157,28 @@ def _go_back(run: RunDirectory, plan: RunPlan, cut: Cut | None) -> str:
         )
     aside = _new_aside(run)
     dropped: list[Record] = []
+    recorded: set[str] = set()
     if sequence:
-        copy_past(run.journal, run.root / _COPIED, plan.run_id, sequence, dropped=dropped.append)
+        copied = run.root / _COPIED
+        copy_past(
+            run.journal,
+            copied,
+            plan.run_id,
+            sequence,
+            kept=lambda record: recorded.update(_blobs(record)),
+            dropped=dropped.append,
+        )
     else:
         (run.root / _COPIED).mkdir()
         dropped = list(_records(run, 1))
     # The journal is exchanged last: until then it says what there is to set aside.
     CutFolder(run.root).forget_places()
+    # Also what was recorded, and not announced any more: others will be made under the same names.
+    for path in list(run.blobs.rglob("*.safetensors")):
+        if path.relative_to(run.blobs).as_posix() not in recorded:
+            _move(path, aside / "blobs" / path.relative_to(run.blobs))
     for record in dropped:
-        if record.type in ANNOUNCING:
-            for ref in references(_codec.decode(record.type, record.body)):
-                name = f"{ref.name}.safetensors"
-                _move(run.blobs / name, aside / "blobs" / name)
-        elif record.type == SnapshotSaved.__name__:
+        if record.type == SnapshotSaved.__name__:
             saved: SnapshotSaved = _codec.decode(record.type, record.body)
             snapshot = plan.checkpoint_directory(run.root) / saved.snapshot_id
             _move(snapshot, aside / "checkpoints" / saved.snapshot_id)
@@ -180,6 +189,13 @@ def _go_back(run: RunDirectory, plan: RunPlan, cut: Cut | None) -> str:
         f"the run went back to {where}, because its agent or its environment keeps more than a cut can hold; "
         f"{len(dropped)} events were set aside in {aside}"
     )
+
+
+def _blobs(record: Record) -> list[str]:
+    """Files of the arrays that an event announces."""
+    if record.type not in ANNOUNCING:
+        return []
+    return [f"{ref.name}.safetensors" for ref in references(_codec.decode(record.type, record.body))]
 
 
 def _move(source: Path, target: Path) -> None:

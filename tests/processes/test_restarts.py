@@ -142,6 +142,10 @@ def running(topology: Path, run: Path, *options: str) -> Iterator[subprocess.Pop
         yield process
 
 
+def cuts(run: Path) -> list[int]:
+    return [int(path.name) for path in (run / "cuts").glob("*")]
+
+
 def goes_on(run: Path) -> None:
     """Wait until windows are collected that were not there yet."""
     before = collected_windows(RunDirectory(run))
@@ -202,10 +206,14 @@ def test_an_interrupt_while_somebody_is_on_its_way_back_is_heeded(tmp_path: Path
 def test_the_run_goes_on_without_a_callback_that_is_temporary(tmp_path: Path) -> None:
     run = tmp_path / "run"
     quiet = "  quiet: {node: nodes.callbacks:CallbackNode, callback: 'quiet:Quiet', restart: temporary}"
-    with running(light(tmp_path, quiet), run):
+    with running(light(tmp_path, quiet), run, "--set", "nodes.scheduler.cut_windows=5"):
         os.kill(process_of(run, "quiet").pid, signal.SIGKILL)
         wait_until(run, lambda _: process_of(run, "quiet").state == "lost")
         goes_on(run)
+        # A cut is complete without it, so that older ones go, and blobs with them.
+        wait_until(run, lambda _: cuts(run))
+        newest = max(cuts(run))
+        wait_until(run, lambda _: min(cuts(run), default=0) > newest)
     lost = [e["body"] for e in journal(run) if e["type"] == "NodeLost"]
     assert [(body["node"], body["final"]) for body in lost] == [("quiet", True)]
 
