@@ -147,7 +147,7 @@ class ProcessHost:
             self._heartbeat.start()
             while not self._stopping:
                 self._turn()
-            self._retirement.finish()
+            self._retirement.finish(ref for refs in self._in_flight.values() for ref in refs)
         finally:
             for fold in reversed(opened):
                 try:

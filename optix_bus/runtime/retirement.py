@@ -87,9 +87,10 @@ class Retirement:
         elif self._cuts.complete:
             self._retire(self._cuts.complete[-1].sequence)
 
-    def finish(self) -> None:
-        """The process ends in order: what is to be recorded goes into the archive."""
-        for _, ref in self._announced:
+    def finish(self, in_flight: Iterable[BlobRef]) -> None:
+        """The process ends in order: what is to be recorded goes into the archive, also what is announced by
+        events that have not come back yet."""
+        for ref in (*(ref for _, ref in self._announced), *in_flight):
             self._record(ref.owner, ref.name, ref.bytes)
 
     def _retire(self, boundary: int, at_most: int | None = None) -> None:

@@ -13,6 +13,7 @@ import pytest
 from optix_bus.bus.blobs import FileBlobStore
 from optix_bus.messages import PolicyUpdated, RolledBack, WindowCollected
 from optix_bus.runtime.cuts import Cut, CutBook
+from optix_bus.runtime.log import NodeLog
 from optix_bus.runtime.retirement import ANNOUNCING, Retirement, references
 from optix_bus.types import BlobRef, NamedArrays
 from tests.runtime.stories import policy
@@ -226,7 +227,7 @@ def test_recorded_blobs_go_into_the_archive_when_they_retire_or_the_run_ends(tmp
     life.complete(10, 20)
     life.retirement.turn(99)
     assert (life.alive(), life.alive("blobs")) == (["b2"], ["a1"])
-    life.retirement.finish()
+    life.retirement.finish([])
     assert (life.alive(), life.alive("blobs")) == (["b2"], ["a1", "b2"])
     # They are read from there as if they were alive.
     shutil.rmtree(tmp_path / "shm")
@@ -240,7 +241,7 @@ def test_nothing_is_recorded_where_events_are_enough(tmp_path: Path) -> None:
     life.announce(11, 2)
     life.complete(10, 20)
     life.retirement.turn(99)
-    life.retirement.finish()
+    life.retirement.finish([])
     assert life.alive("blobs") == []
 
 
@@ -253,7 +254,7 @@ def test_auto_records_as_many_bytes_of_each_owner_as_it_may_over_all_lives(tmp_p
         for number in range(1, 4):
             life.announce(10 * life_number + number, 10 * life_number + number)
             life.announce(10 * life_number + number, 10 * life_number + number, "b")
-        life.retirement.finish()
+        life.retirement.finish([])
         assert life.alive("blobs") == ["a1", "a2", "b1", "b2"]
     assert all(life.log.said == [] for life in lives)
 
@@ -263,7 +264,7 @@ def test_a_blob_that_is_too_large_does_not_shut_out_a_smaller_one(tmp_path: Path
     life = Life(tmp_path / "run", record="auto", limit=size)
     life.announce(1, 1, size=4000)
     life.announce(2, 2)
-    life.retirement.finish()
+    life.retirement.finish([])
     assert life.alive("blobs") == ["a2"]
 
 
@@ -274,7 +275,7 @@ def test_what_is_in_the_archive_costs_nothing_again(tmp_path: Path) -> None:
     for sequence in (1, 2, 3):
         life.announce(sequence, 1)
     life.announce(4, 2)
-    life.retirement.finish()
+    life.retirement.finish([])
     assert life.alive("blobs") == ["a1", "a2"]
 
 
@@ -282,7 +283,7 @@ def test_a_blob_that_is_gone_is_not_missed(tmp_path: Path) -> None:
     life = Life(tmp_path, record="blobs")
     life.stores["a"].retire(life.announce(1, 1).name)
     life.announce(2, 2)
-    life.retirement.finish()
+    life.retirement.finish([])
     assert life.alive("blobs") == ["a2"]
     assert life.log.said == []
 
@@ -307,8 +308,21 @@ def test_an_archive_that_fails_is_said_once_and_holds_nothing_half_written(
     assert life.log.said == [
         ("blobs are not recorded any longer", {"owner": "a", "why": "No space left on device"})
     ]
-    life.retirement.finish()
+    life.retirement.finish([])
     assert [path.name for path in (tmp_path / "blobs").rglob("*") if path.is_file()] == [
         "policy-000001.safetensors"
     ]
     assert life.alive("blobs") == ["b1"]
+
+
+def test_what_is_under_way_at_the_end_is_recorded_too(tmp_path: Path) -> None:
+    """The run ends before its last announcements have come back to whoever made them."""
+    store = FileBlobStore(
+        tmp_path / "shm", tmp_path / "overflow", 1 << 20, "learner", archive_directory=tmp_path / "blobs"
+    )
+    ref = store.write("learner/policy-000001", NamedArrays({"w": np.arange(3.0)}))
+    retirement = Retirement(
+        {"learner": store}, CutBook(["learner"]), record="blobs", record_bytes=0, log=NodeLog("learner")
+    )
+    retirement.finish([ref])
+    assert (tmp_path / "blobs" / "learner" / "policy-000001.safetensors").exists()
