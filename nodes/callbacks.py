@@ -143,7 +143,7 @@ class CallbackNode(Node):
 
     @handles(WindowScored)
     def on_scored(self, event: WindowScored, ctx: Context) -> None:
-        if event.purpose == "score":
+        if event.purpose != "confirm":
             self._metrics[event.window] = EvalMetrics(event.score, dict(event.metrics), event.window, ctx.now)
 
     @handles(WindowJudged)

@@ -97,7 +97,7 @@ class CheckpointNode(Node):
         best = self._best
         parent = "" if best is None else best.snapshot_id
         snapshot = self._write(event, policy, parent, ctx.now)
-        if best is None or event.score > best.promotion.score:
+        if best is None or _rank(event) > _rank(best.promotion):
             self._best = _Best(event, policy, snapshot.snapshot_id, parent)
         ctx.emit(
             SnapshotSaved(
@@ -139,13 +139,20 @@ class CheckpointNode(Node):
             # The window, not the event's number: the same seed gives the same snapshots in every run.
             sequence=event.window,
             parent=parent,
+            regime=event.regime,
         )
 
     def _write_missing(self, best: _Best) -> Sequence[str]:
         """Put the best policy into a registry without one as good: a run that branches off has a new one."""
         there = self._registry.best
-        if there is not None and there.eval_metrics.primary_score >= best.promotion.score:
-            return ()
+        if there is not None:
+            found = self._registry.manifest(there)
+            if (found.regime, found.score) >= _rank(best.promotion):
+                return ()
         # A state holds no stamps, so this snapshot has none.
         self._write(best.promotion, best.policy, best.parent, 0.0)
         return (f"snapshot {best.snapshot_id}, the best so far, was not on disk: written again",)
+
+
+def _rank(promotion: PolicyPromoted) -> tuple[int, float]:
+    return promotion.regime, promotion.score

@@ -48,7 +48,8 @@ class _Memory:
 
 
 class EvaluatorNode(Node):
-    """Scores every evaluated window once all of it is there, and every confirmation at once."""
+    """Scores every evaluated window once all of it is there, and what is evaluated apart from training at
+    once."""
 
     emits = (WindowScored,)
     settings = EvaluatorSettings
@@ -102,9 +103,12 @@ class EvaluatorNode(Node):
         if not event.evaluate:
             return
         data = ctx.read_blob(event.data)
-        if event.purpose == "confirm":
-            metrics = self._evaluator.score_validation(unpack(data, ctx.now))
-            self._emit("confirm", event.window, event.policy_version, event.hyperparams_version, metrics, ctx)
+        if event.purpose in ("confirm", "watch"):
+            window, whole = unpack(data, ctx.now), event.role == "validation"
+            scorer = self._evaluator
+            metrics = scorer.score_validation(window) if whole else scorer.score(window, {})
+            version, params = event.policy_version, event.hyperparams_version
+            self._emit(event.purpose, event.window, version, params, metrics, ctx)
             return
         parts = self._memory.parts.setdefault(event.window, _Parts())
         if event.role == "train":

@@ -129,7 +129,7 @@ class LearnerNode(Node):
 
     @handles(WindowCollected)
     def on_window(self, event: WindowCollected, ctx: Context) -> None:
-        if event.role != "train" or self._stopped:
+        if event.purpose != "train" or self._stopped:
             return
         if event.hyperparams_version != self._current:
             # With lookahead a proposal may arrive before a window that was collected under the old set.

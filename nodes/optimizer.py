@@ -27,7 +27,7 @@ OptimizerFactory = Callable[[dict[str, tuple[float, float]], tuple[str, ...], An
 
 
 class OptimizerNode(Node):
-    """One answer to each judged window, also where it leaves everything as it is.
+    """One answer to each judged window of training, also where it leaves everything as it is.
 
     Every score reaches the optimizer with ``metrics["hyperparams_version"]``, the version that the scored
     policy was *learnt* with, so that credit goes to the change that caused it.
@@ -106,6 +106,8 @@ class OptimizerNode(Node):
 
     @handles(WindowJudged)
     def on_judged(self, event: WindowJudged, ctx: Context) -> None:
+        if not event.learnt:
+            return
         proposed = self._current
         if not self._made and self._described is not None:
             self._make(self._described, ctx)

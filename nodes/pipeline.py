@@ -125,7 +125,7 @@ class PipelineNode(Node):
         for answer in recorded:
             if isinstance(answer, WindowCollected):
                 self._total_steps = answer.total_steps
-                if answer.purpose != "train":
+                if answer.role == "validation":
                     self._episodes_played += answer.episodes
                 elif hasattr(self._pipeline, "pass_over"):
                     self._pipeline.pass_over(answer.window, answer.steps, answer.episodes)
@@ -169,9 +169,15 @@ class PipelineNode(Node):
 
     @handles(EvaluationRequested)
     def on_evaluation(self, event: EvaluationRequested, ctx: Context) -> None:
-        if self._role == "validation" and not self._stopped:
+        if event.role != self._role or self._stopped:
+            return
+        if self._role == "validation":
             data = self._evaluate(event.policy_version)
-            self._announce(data, "confirm", event.window, event.policy_version, -1, ctx, True)
+        else:
+            self._acting(event.policy_version, event.hyperparams_version)
+            data = self._collect(event.window, ctx)
+        version, params = event.policy_version, event.hyperparams_version
+        self._announce(data, event.purpose, event.window, version, params, ctx, True)
 
     def _plan(self, event: CollectWindow) -> None:
         self._policies.plan(event.policy_version, event.evaluate)
@@ -191,7 +197,7 @@ class PipelineNode(Node):
         data.episode_id = window
         data.metadata["policy_version"] = policy_version
         self._total_steps += data.length
-        kind = "window" if purpose == "train" else f"episodes-{purpose}"
+        kind = "window" if self._role == "train" else f"episodes-{purpose}"
         ctx.emit(
             WindowCollected(
                 role=self._role,

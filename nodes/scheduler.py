@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from optix_bus.loop.book import OpenWindow, Standing, WindowBook
+from optix_bus.loop.book import OpenWindow, Standing, Step, WindowBook
 from optix_bus.loop.cuts import CutPlan
-from optix_bus.loop.machine import Evaluation, Judgement, LoopMachine
+from optix_bus.loop.machine import LoopMachine
 from optix_bus.loop.settings import SchedulerSettings
+from optix_bus.loop.verdicts import Evaluation, Judgement
 from optix_bus.messages import (
     AgentDescribed,
     CollectWindow,
@@ -26,6 +27,7 @@ from optix_bus.messages import (
     RollbackRequested,
     RunFinished,
     StopRequested,
+    TimerFired,
     WindowCollected,
     WindowJudged,
     WindowScored,
@@ -34,7 +36,9 @@ from optix_bus.messages.plain import as_plain, from_plain
 from optix_bus.nesting import join, split
 from optix_bus.runtime.node import Context, Node, Site, handles
 from optix_bus.stats import t_quantile
-from optix_bus.types import NamedArrays
+from optix_bus.types import LoopState, NamedArrays
+
+_WATCH = "watch"
 
 
 class SchedulerNode(Node):
@@ -57,7 +61,7 @@ class SchedulerNode(Node):
     )
     settings = SchedulerSettings
     noted = (AgentDescribed, WindowCollected, ExternallyScored)
-    optional = (ExternallyScored, StopRequested)
+    optional = (ExternallyScored, StopRequested, TimerFired)
 
     def __init__(
         self,
@@ -156,11 +160,11 @@ class SchedulerNode(Node):
         window = self._book.find(event.window)
         if window is None:
             return
-        if event.purpose == "score":
+        if event.purpose != "confirm":
             window.score = event
         else:
             window.confirming = False
-            if self.machine.confirm(event.policy_version, _evaluation(event, window.steps, probing=False)):
+            if self.machine.confirm(event.policy_version, Evaluation.of(event, window.steps)):
                 self._promote(window, event, event.score, ctx)
         self._work(ctx)
 
@@ -168,32 +172,47 @@ class SchedulerNode(Node):
     def on_stop(self, event: StopRequested, ctx: Context) -> None:
         self._end(event.reason, ctx)
 
+    @handles(TimerFired)
+    def on_timer(self, event: TimerFired, ctx: Context) -> None:
+        if (event.node, event.key) != (ctx.name, _WATCH) or self._book.windows or self._now.ending:
+            return
+        # The settings may have become others while it waited: a run can be resumed and forked.
+        reason = self.machine.end(self._now.next_window)
+        if reason:
+            self._end(reason, ctx)
+        elif self.machine.rests:
+            self._watch(ctx, restored=True)
+        else:
+            self._ask(ctx)
+
     def _work(self, ctx: Context) -> None:
         """Carry the oldest window on as far as the facts allow; when it is complete, ask for more."""
         while (window := self._book.oldest) is not None and not self._now.ending:
-            if window.policy_after is None:
+            step = window.step(optimizer=self._optimizer)
+            if step is Step.WAIT:
                 return
-            if window.evaluate:
-                if window.score is None:
-                    return
-                if window.judgement is None:
-                    self._judge(window, ctx)
-                if window.confirming:
-                    return
-                if not window.judged:
-                    self._announce(window, ctx)
-                if window.rolling_back or (self._optimizer and window.hyperparams_after is None):
-                    return
-            self._close(ctx)
+            if step is Step.REQUEST:
+                self._request(window, ctx)
+            elif step is Step.JUDGE:
+                self._judge(window, ctx)
+            elif step is Step.ANNOUNCE:
+                self._announce(window, ctx)
+            else:
+                self._close(ctx)
 
     def _judge(self, window: OpenWindow, ctx: Context) -> None:
         """First verdict; the best policy changes only after fresh episodes, where there are any."""
         score: WindowScored = window.score
         self._now.evaluations += 1
+        if window.watch:
+            window.judgement = self.machine.judge_watched(Evaluation.of(score, window.steps))
+            if window.judgement.renewed:
+                self._promote(window, score, self.machine.best_score, ctx)
+            return
         self._now.train_score, self._now.gap = score.train_score, score.generalization_gap
         probing = score.learnt_with in self._now.probes
         window.judgement = self.machine.judge(
-            _evaluation(score, window.steps, probing), external=window.external
+            Evaluation.of(score, window.steps, probing=probing), external=window.external
         )
         if not window.judgement.candidate:
             return
@@ -205,16 +224,18 @@ class SchedulerNode(Node):
 
     def _promote(self, window: OpenWindow, scored: WindowScored, value: float, ctx: Context) -> None:
         version = window.score.learnt_with
+        evidence = self.machine.best if window.watch and self.machine.best is not None else scored
         ctx.emit(
             PolicyPromoted(
                 policy_version=scored.policy_version,
                 window=window.number,
                 hyperparams_version=version,
                 score=value,
-                n=scored.n,
-                standard_error=scored.standard_error,
+                n=evidence.n,
+                standard_error=evidence.standard_error,
                 metrics=scored.metrics,
                 params=self._now.params.get(version, {}),
+                regime=self.machine.regime,
             )
         )
 
@@ -256,6 +277,7 @@ class SchedulerNode(Node):
                 best_policy_version=self.machine.best_version,
                 steps=window.steps,
                 convergence=judgement.convergence,
+                learnt=not window.watch,
             )
         )
 
@@ -282,6 +304,10 @@ class SchedulerNode(Node):
     def _ask(self, ctx: Context) -> None:
         """Ask for windows until as many are under way as the lookahead allows."""
         now = self._now
+        if self.machine.rests:
+            if not self._book.windows:
+                self._rest(ctx)
+            return
         while len(self._book.windows) <= self._lookahead and not now.ending:
             evaluate = self.machine.should_evaluate(now.next_window)
             self._book.open(OpenWindow(now.next_window, now.policy_version, evaluate))
@@ -294,6 +320,46 @@ class SchedulerNode(Node):
                 )
             )
             now.next_window += 1
+
+    def _rest(self, ctx: Context) -> None:
+        """Nothing is to be trained: evaluate the best policy, now or after a while."""
+        if self.machine.state is LoopState.DORMANT:
+            before = self.machine.state.value
+            self.machine.start_watching()
+            after = self.machine.state.value
+            ctx.emit(LoopStateChanged(window=self._now.next_window - 1, old=before, new=after))
+            self._watch(ctx, restored=False)
+        elif self.machine.settings.watch_seconds > 0.0:
+            ctx.timer(_WATCH, self.machine.settings.watch_seconds)
+        else:
+            self._watch(ctx, restored=True)
+
+    def _watch(self, ctx: Context, *, restored: bool) -> None:
+        """Open a window of the watchdog; before the first, the best policy has to come back into force."""
+        now = self._now
+        window = OpenWindow(now.next_window, now.policy_version, evaluate=True, watch=True, steps=now.steps)
+        now.next_window += 1
+        self._book.open(window)
+        if restored:
+            window.policy_after = now.policy_version
+        else:
+            window.rolling_back = True
+            ctx.emit(RollbackRequested(window=window.number, reason=_WATCH))
+        self._work(ctx)
+
+    def _request(self, window: OpenWindow, ctx: Context) -> None:
+        """Have the policy that is in force evaluated for the watchdog."""
+        window.requested = True
+        assert window.policy_after is not None
+        ctx.emit(
+            EvaluationRequested(
+                window=window.number,
+                policy_version=window.policy_after,
+                purpose="watch",
+                role="validation" if self._validation else "train",
+                hyperparams_version=self._now.hyperparams_version,
+            )
+        )
 
     def _end(self, reason: str, ctx: Context) -> None:
         if not self._now.ending:
@@ -320,19 +386,3 @@ class SchedulerNode(Node):
                 report=tuple(self.machine.report_lines()),
             )
         )
-
-
-def _evaluation(scored: WindowScored, steps: int, probing: bool) -> Evaluation:
-    return Evaluation(
-        window=scored.window,
-        policy_version=scored.policy_version,
-        hyperparams_version=scored.learnt_with,
-        score=scored.score,
-        n=scored.n,
-        standard_error=scored.standard_error,
-        std=scored.std,
-        steps_total=steps,
-        probing=probing,
-        train_score=scored.train_score,
-        gap=scored.generalization_gap,
-    )

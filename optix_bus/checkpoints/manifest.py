@@ -35,6 +35,8 @@ class Manifest:
         files: SHA-256 of every file of the weights, by path relative to the snapshot's folder.
         sha256: of all of them together.
         format: of this file.
+        versions: of what wrote it.
+        regime: snapshots of a later one rank higher, whatever their scores; see `PolicyPromoted`.
     """
 
     snapshot_id: str
@@ -53,6 +55,7 @@ class Manifest:
     sha256: str
     format: int = FORMAT
     versions: dict[str, str] = field(default_factory=dict)
+    regime: int = 0
 
 
 def combined(files: dict[str, str]) -> str:

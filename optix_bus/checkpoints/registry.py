@@ -95,6 +95,7 @@ class CheckpointRegistry:
         *,
         sequence: int | None = None,
         parent: str | None = None,
+        regime: int = 0,
     ) -> PolicySnapshot:
         """Save a policy with the score that it earned.
 
@@ -107,6 +108,7 @@ class CheckpointRegistry:
                 same number again replaces the snapshot, so a step that is executed twice leaves one.
             parent: snapshot it descends from; by default the best of those with smaller numbers that are on
                 disk. Who may save the same policy again says it, because by then the disk holds others.
+            regime: a snapshot of a later one ranks higher, whatever the scores.
 
         Raises:
             CheckpointError: the disk is full or cannot be written; nothing of the snapshot is left then.
@@ -140,6 +142,7 @@ class CheckpointRegistry:
                 files=files,
                 sha256=manifests.combined(files),
                 versions={"python": platform.python_version(), "numpy": np.__version__},
+                regime=regime,
             )
             manifests.write(made, folder)
 
@@ -285,8 +288,9 @@ class CheckpointRegistry:
             )
 
     def _ranked(self) -> list[Manifest]:
-        def rank(manifest: Manifest) -> tuple[float, int]:
-            return (-math.inf if math.isnan(manifest.score) else manifest.score, -manifest.sequence)
+        def rank(manifest: Manifest) -> tuple[int, float, int]:
+            score = -math.inf if math.isnan(manifest.score) else manifest.score
+            return manifest.regime, score, -manifest.sequence
 
         return sorted(self._manifests.values(), key=rank, reverse=True)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from optix_bus.loop.convergence import ConvergenceWatch
 from optix_bus.loop.cuts import CutPlan
 from optix_bus.loop.leader import Best
-from optix_bus.loop.machine import Evaluation, Judgement, LoopMachine
+from optix_bus.loop.machine import LoopMachine
 from optix_bus.loop.report import ConvergenceReport
 from optix_bus.loop.scheduler import BackoffScheduler
 from optix_bus.loop.settings import LoopSettings, SchedulerSettings
+from optix_bus.loop.verdicts import Evaluation, Judgement
 
 __all__ = [
     "BackoffScheduler",

@@ -5,22 +5,36 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from enum import Enum
 from typing import Any
 
-from optix_bus.loop.machine import Judgement
+from optix_bus.loop.verdicts import Judgement
+
+
+class Step(Enum):
+    """What is to be done for a window, as far as the facts allow."""
+
+    WAIT = "wait"
+    REQUEST = "request"
+    JUDGE = "judge"
+    ANNOUNCE = "announce"
+    CLOSE = "close"
 
 
 @dataclass
 class OpenWindow:
-    """A training window from its command to its completion.
+    """A window from its command to its completion.
 
     A window is complete when it was learnt from, its evaluation (if any) is judged, a candidate for the best
-    is confirmed, the optimizer has answered and a rollback (if any) is done.
+    is confirmed, the optimizer has answered and a rollback (if any) is done. A window of the watchdog
+    (``watch``) is complete when the best policy is in force, evaluated and judged.
     """
 
     number: int
     policy_version: int
     evaluate: bool
+    watch: bool = False
+    requested: bool = False
     steps: int = 0
     policy_after: int | None = None
     hyperparams_after: int | None = None
@@ -30,6 +44,25 @@ class OpenWindow:
     confirming: bool = False
     judged: bool = False
     rolling_back: bool = False
+
+    def step(self, *, optimizer: bool) -> Step:
+        """What comes next; ``optimizer`` says whether somebody answers to verdicts."""
+        if self.policy_after is None or (self.watch and self.rolling_back):
+            return Step.WAIT
+        if self.watch and not self.requested:
+            return Step.REQUEST
+        if not self.evaluate:
+            return Step.CLOSE
+        if self.score is None:
+            return Step.WAIT
+        if self.judgement is None:
+            return Step.JUDGE
+        if self.confirming:
+            return Step.WAIT
+        if not self.judged:
+            return Step.ANNOUNCE
+        answered = self.watch or not optimizer or self.hyperparams_after is not None
+        return Step.WAIT if self.rolling_back or not answered else Step.CLOSE
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from optix_bus.loop.series import EvaluationSeries
@@ -44,7 +45,8 @@ class ConvergenceWatch:
         self._settings = settings
         longest = max(settings.max_convergence_window, settings.convergence_window or 0)
         own = settings.convergence_margin is not None
-        self._series = EvaluationSeries(max(longest, _LONG) if own else longest)
+        self._keep = max(longest, _LONG) if own else longest
+        self._series = EvaluationSeries(self._keep)
         self._looks = 0
         self._looks_before = 0
         #: The line through the window of the last look, where there was one.
@@ -71,6 +73,17 @@ class ConvergenceWatch:
     def restart(self) -> None:
         """Start counting looks again; the evaluations stay."""
         self._looks = 0
+
+    def begin_anew(self, evaluations: Iterable[tuple[float, float, int, float]]) -> None:
+        """Forget everything but these: (score, spread of single episodes, their number, standard error) each.
+
+        They are the start from which a rise is measured.
+        """
+        self._series = EvaluationSeries(self._keep)
+        for score, std, n, standard_error in evaluations:
+            self._series.record(score, std, n, standard_error)
+        self._looks = self._looks_before = 0
+        self._fit = self.report = None
 
     @property
     def converged(self) -> bool:

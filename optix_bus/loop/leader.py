@@ -19,6 +19,7 @@ class Best:
         signal: the same policy's score by the loop's own signal, which differs where an external scorer
             chooses.
         confirmed: whether the record comes from fresh episodes.
+        external: whether the record is that of an external scorer.
     """
 
     policy_version: int
@@ -28,6 +29,7 @@ class Best:
     n: int
     signal: float
     confirmed: bool
+    external: bool = False
 
 
 class Leader:
@@ -48,6 +50,10 @@ class Leader:
             return False
         self.best = challenger
         return True
+
+    def renew(self, best: Best) -> None:
+        """The world has changed: what was scored before it did cannot be compared with what comes."""
+        self.best = best
 
     def state(self) -> dict[str, Any] | None:
         """Plain values from which `load_state` goes on."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 from optix_bus.loop.convergence import ConvergenceWatch
@@ -11,72 +11,12 @@ from optix_bus.loop.leader import Best, Leader
 from optix_bus.loop.report import ConvergenceReport
 from optix_bus.loop.scheduler import BackoffScheduler
 from optix_bus.loop.settings import LoopSettings
+from optix_bus.loop.verdicts import Evaluation, Judgement
+from optix_bus.loop.watchdog import Sample, Watchdog, pooled
 from optix_bus.types import LoopState
 
 #: Evaluations without improvement before the test is consulted, for agents with a replay buffer.
 _OFF_POLICY_DORMANT_THRESHOLD = 15
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One score of one policy version, with what lies behind it.
-
-    Attributes:
-        window: number of the window, from 0.
-        policy_version: the policy that was scored.
-        hyperparams_version: the hyperparameters that it was learnt with.
-        score: higher is better; NaN without evidence.
-        n: episodes behind it; 0 where unknown.
-        standard_error: of the score; NaN where unknown.
-        std: standard deviation of single-episode returns; NaN where unknown.
-        steps_total: environment steps of training so far.
-        probing: the hyperparameters were a tuner's probe.
-        train_score: the training window's own score.
-        gap: training minus validation score.
-    """
-
-    window: int
-    policy_version: int
-    hyperparams_version: int = -1
-    score: float = math.nan
-    n: int = 0
-    standard_error: float = math.nan
-    std: float = math.nan
-    steps_total: int = 0
-    probing: bool = False
-    train_score: float = math.nan
-    gap: float = math.nan
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """The verdict on one evaluation.
-
-    Attributes:
-        verdict: ``improved``, ``not_improved``, ``plateaued`` (it cooled down), ``degraded``, ``dormant`` or
-            ``unscored``.
-        state, previous_state: of the loop, after and before; values of `LoopState`.
-        interval: windows until the next evaluation.
-        margin: what an improvement had to exceed.
-        smoothed: the score that was compared.
-        noise: standard deviation of the latest scores around their trend.
-        rollback: restore the best snapshot now.
-        candidate: this policy may be the best; with validation it has to be confirmed.
-        convergence: the numbers of the last look, see `EquivalenceReport`; empty without one.
-        reason: one sentence.
-    """
-
-    verdict: str
-    state: str
-    previous_state: str
-    interval: int
-    margin: float
-    smoothed: float
-    noise: float
-    rollback: bool = False
-    candidate: bool = False
-    convergence: dict[str, Any] = field(default_factory=dict)
-    reason: str = ""
 
 
 class LoopMachine:
@@ -102,6 +42,7 @@ class LoopMachine:
         self._margin_used = 0.0
         self._blocked: tuple[str, ...] = ()
         self._looked_at = -1
+        self._watchdog = Watchdog(settings.min_consecutive_degradations)
 
     def describe_agent(self, is_on_policy: bool, min_episodes_before_dormant: int = 0) -> None:
         """What the agent's kind asks for; the user's own settings win."""
@@ -174,6 +115,79 @@ class LoopMachine:
             reason=reason,
         )
 
+    @property
+    def rests(self) -> bool:
+        """Whether nothing is to be trained: the loop has converged and is kept alive."""
+        return self.settings.keep_watching and self.state in (LoopState.DORMANT, LoopState.WATCHDOG)
+
+    @property
+    def regime(self) -> int:
+        """Counts how often the world was found changed; records of different regimes cannot be compared."""
+        return self._watchdog.woken
+
+    def start_watching(self) -> None:
+        """From DORMANT to WATCHDOG: the best policy is evaluated, and nothing is trained."""
+        self.scheduler.start_watching()
+        self._watchdog.start()
+
+    def judge_watched(self, evaluation: Evaluation) -> Judgement:
+        """The verdict on one evaluation of the best policy, from which nothing was learnt.
+
+        A change for good in either direction wakes the loop. What was scored before is then no measure any
+        more: the evaluations that show the change become the policy's record, and the start of a new series.
+        """
+        best = self.best
+        assert best is not None  # without a policy nothing converges
+        previous, self._looked_at = self.state, evaluation.window
+        sample = Sample(evaluation.score, evaluation.n, evaluation.standard_error, evaluation.std)
+        change = self._watchdog.see(sample, self._unexpected)
+        level = self._watchdog.level
+        if change:
+            self._begin_anew(evaluation, best)
+        verdict = change or ("not_improved" if math.isfinite(evaluation.score) else "unscored")
+        count = self.settings.min_consecutive_degradations
+        return Judgement(
+            verdict=verdict,
+            state=self.state.value,
+            previous_state=previous.value,
+            interval=self.scheduler.current_interval,
+            margin=self._unexpected(level),
+            smoothed=evaluation.score,
+            noise=self.scheduler.noise,
+            renewed=bool(change) and not best.external,
+            reason=(
+                f"{count} evaluations running of an unchanged policy {change}: {evaluation.score:.4g} "
+                f"after {level:.4g}"
+                if change
+                else ""
+            ),
+        )
+
+    def _unexpected(self, level: float) -> float:
+        """How far from its level an unchanged policy has to score to say that the world has changed."""
+        return max(self.scheduler.distance(level), self.settings.improvement_margin)
+
+    def _begin_anew(self, evaluation: Evaluation, best: Best) -> None:
+        run = self._watchdog.run
+        now = pooled(run)
+        if best.external:
+            renewed = replace(best, signal=now.score)
+        else:
+            renewed = Best(
+                evaluation.policy_version,
+                evaluation.window,
+                now.score,
+                now.standard_error,
+                now.n,
+                now.score,
+                True,
+            )
+        self._leader.renew(renewed)
+        self.watch.begin_anew((s.score, s.std, s.n, s.standard_error) for s in run)
+        self.scheduler.record_new_world(now.score)
+        self._degraded = 0
+        self._next_evaluation = evaluation.window + 1
+
     def confirm(self, policy_version: int, fresh: Evaluation) -> bool:
         """Judge a candidate by episodes that did not make it one; says whether it now leads.
 
@@ -198,7 +212,7 @@ class LoopMachine:
         target, limit = self.settings.target_score, self.settings.max_episodes
         if target is not None and self.best is not None and self.best.signal >= target:
             return "target_score"
-        if self.state is LoopState.DORMANT and not self.settings.keep_watching:
+        if self.state in (LoopState.DORMANT, LoopState.WATCHDOG) and not self.settings.keep_watching:
             return "converged"
         if limit is not None and windows >= limit:
             return "max_episodes"
@@ -219,6 +233,8 @@ class LoopMachine:
             method=self.settings.convergence,
             test=self.watch.report if converged else self.watch.best_effort(),
             blocked_by=() if converged else self._blocked,
+            watched=self._watchdog.watched,
+            woken=self._watchdog.woken,
         )
 
     def report_lines(self) -> list[str]:
@@ -238,6 +254,7 @@ class LoopMachine:
             "degraded": self._degraded,
             "blocked": list(self._blocked),
             "looked_at": self._looked_at,
+            "watchdog": self._watchdog.state(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -258,6 +275,7 @@ class LoopMachine:
         self._degraded = int(state["degraded"])
         self._blocked = tuple(state["blocked"])
         self._looked_at = int(state["looked_at"])
+        self._watchdog.load_state(state["watchdog"])
 
     def _record(self, evaluation: Evaluation) -> None:
         self._looked_at = evaluation.window
@@ -284,6 +302,7 @@ class LoopMachine:
                     n=evaluation.n if external is None else 0,
                     signal=evaluation.score,
                     confirmed=False,
+                    external=external is not None,
                 )
             )
         return True
@@ -291,8 +310,6 @@ class LoopMachine:
     def _decide(self, evaluation: Evaluation) -> str:
         scheduler = self.scheduler
         self._margin_used = scheduler.margin
-        if scheduler.current_state is LoopState.DORMANT and self.settings.keep_watching:
-            scheduler.start_watching()
         if self._degradation(evaluation):
             scheduler.record_degradation()
             return "degraded"

@@ -18,6 +18,8 @@ class ConvergenceReport:
         method: ``equivalence`` or ``classical``.
         test: the last look; None without any evaluation.
         blocked_by: what forbade DORMANT at the last evaluation; empty where nothing did.
+        watched: evaluations of the watchdog.
+        woken: how often it found that the world had changed.
     """
 
     converged: bool
@@ -25,13 +27,15 @@ class ConvergenceReport:
     method: str
     test: EquivalenceReport | None
     blocked_by: tuple[str, ...]
+    watched: int = 0
+    woken: int = 0
 
     def lines(self) -> list[str]:
         """The report as text, for people."""
         head = "converged" if self.converged else "not converged"
         test = self.test
         if test is None:
-            return [f"convergence: {head}; no evaluation held evidence"]
+            return [f"convergence: {head}; no evaluation held evidence", *self._watch_lines()]
         lines = [f"convergence: {head} after {self.evaluations} evaluations ({self.method} test)"]
         if math.isfinite(test.bound):
             lines.append(
@@ -52,4 +56,11 @@ class ConvergenceReport:
                 f"{test.window} evaluations to exclude: more episodes in each evaluation sharpen the test"
             )
         lines += [f"  held back: {reason}" for reason in self.blocked_by]
-        return lines
+        return [*lines, *self._watch_lines()]
+
+    def _watch_lines(self) -> list[str]:
+        if not self.watched:
+            return []
+        times = {0: "found no change", 1: "found that the world had changed"}
+        found = times.get(self.woken, f"found {self.woken} times that the world had changed")
+        return [f"watchdog: evaluated {self.watched} times without training, and {found}"]

@@ -189,8 +189,12 @@ class BackoffScheduler:
         reference = self.best_score if best is None else best
         if self._total < self.min_episodes_before_degradation or not math.isfinite(reference):
             return False
+        return reference - score > self.distance(reference)
+
+    def distance(self, reference: float) -> float:
+        """How far from ``reference`` a single score has to lie to have clearly changed (score units)."""
         threshold = abs(reference) * (1.0 - self.degradation_threshold)
-        return reference - score > max(threshold, self.min_degradation_drop, self.noise_k * self.noise)
+        return max(threshold, self.min_degradation_drop, self.noise_k * self.noise)
 
     # Recording
 
@@ -242,6 +246,12 @@ class BackoffScheduler:
         """Something else gives a reason to tune hard again: new data, a new regime."""
         self._rouse()
         self.watch.restart()
+
+    def record_new_world(self, level: float) -> None:
+        """What was scored so far cannot be compared any more: tune hard, with this level to beat."""
+        self._scores, self._levels, self._best = [level], [], level
+        self._total += 1
+        self._rouse()
 
     def start_watching(self) -> None:
         """From DORMANT to WATCHDOG: alive, evaluating, not tuning."""

@@ -12,8 +12,8 @@ from optix_bus.settings import check, setting
 class LoopSettings:
     """How the loop judges, cools down, rolls back and stops.
 
-    An *evaluation* is one score of the loop's signal; a *window* is one round of collecting and learning.
-    With ``base_interval: 1`` there is one evaluation a window.
+    An *evaluation* is one score of the loop's signal; a *window* is one round of collecting and learning,
+    or, of the watchdog, of evaluating alone. With ``base_interval: 1`` there is one evaluation a window.
     """
 
     # When to evaluate
@@ -105,7 +105,9 @@ class LoopSettings:
     min_episodes_before_degradation: int = setting(
         5, "Evaluations before a degradation can be called.", minimum=0
     )
-    min_consecutive_degradations: int = setting(3, "Evaluations running that must have degraded.", minimum=1)
+    min_consecutive_degradations: int = setting(
+        3, "Evaluations running that must have degraded (or, for the watchdog, changed).", minimum=1
+    )
     rollback_on_degradation: bool = setting(
         False, "Restore the best snapshot on degradation; on-policy agents only."
     )
@@ -115,8 +117,14 @@ class LoopSettings:
     target_score: float | None = setting(None, "Stop when the best policy scores this much.", unit="score")
     keep_watching: bool = setting(
         False,
-        "Go on after convergence in the state WATCHDOG, with windows still collected and learnt from; "
-        "an improvement or a degradation leads back to ACTIVE.",
+        "Stay alive after convergence, in the state WATCHDOG: the best policy is restored and only "
+        "evaluated. Where its scores change for good, the loop is ACTIVE again and trains on from it.",
+    )
+    watch_seconds: float = setting(
+        60.0,
+        "From one evaluation of the watchdog to the next; 0: back to back.",
+        minimum=0.0,
+        unit="seconds",
     )
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from optix_bus.messages.base import Event
 from optix_bus.types import BlobRef
 
 Role = Literal["train", "validation"]
-Purpose = Literal["train", "score", "confirm"]
+Purpose = Literal["train", "score", "confirm", "watch"]
 
 
 class CollectWindow(Event, frozen=True, kw_only=True):
@@ -25,16 +25,24 @@ class CollectWindow(Event, frozen=True, kw_only=True):
 
 
 class EvaluationRequested(Event, frozen=True, kw_only=True):
-    """Score a policy once more on fresh episodes before it may replace the best; from the scheduler to the
-    validation pipeline."""
+    """Score a policy on fresh episodes, apart from any training; from the scheduler to the pipeline of this
+    role.
+
+    ``purpose`` is confirm where the policy may replace the best, and watch where nothing is trained any more
+    and the best policy is evaluated now and then. Without a validation pipeline, the training pipeline
+    collects a window for the watchdog, from which nobody learns.
+    """
 
     window: int
     policy_version: int
+    purpose: Purpose = "confirm"
+    role: Role = "validation"
+    hyperparams_version: int = -1
 
 
 class WindowCollected(Event, frozen=True, kw_only=True):
     """A window of training (``purpose`` train) or a set of complete validation episodes; from a pipeline to
-    learner, evaluator and scheduler.
+    learner, evaluator and scheduler. Only windows of training are learnt from.
 
     ``data`` holds the arrays of `EpisodeData`. ``steps`` are transitions of this window, ``total_steps``
     those of this pipeline since the run began, ``episodes`` the episodes that ended in it.

@@ -11,7 +11,8 @@ class WindowJudged(Event, frozen=True, kw_only=True):
     """The verdict on one evaluated window; from the scheduler to optimizer, checkpoint and whoever draws.
 
     ``verdict`` is one of improved, not_improved, plateaued, degraded, dormant, unscored.
-    ``convergence`` holds the numbers of the convergence test where it was consulted.
+    ``convergence`` holds the numbers of the convergence test where it was consulted. ``learnt`` is False
+    where the watchdog only evaluated the best policy: then the optimizer has nothing to answer.
     """
 
     window: int
@@ -27,10 +28,11 @@ class WindowJudged(Event, frozen=True, kw_only=True):
     best_policy_version: int
     steps: int
     convergence: dict[str, Any] = {}
+    learnt: bool = True
 
 
 class Improved(Event, frozen=True, kw_only=True):
-    """A score beat the best by more than the margin."""
+    """A score beat the best by more than the margin; of a watched policy: what it had scored so far."""
 
     window: int
     policy_version: int
@@ -71,7 +73,11 @@ class LoopStateChanged(Event, frozen=True, kw_only=True):
 
 class PolicyPromoted(Event, frozen=True, kw_only=True):
     """A policy version is the best known, by fresh episodes where there is validation; from the scheduler to
-    checkpoint, which still holds exactly this version."""
+    checkpoint, which still holds exactly this version.
+
+    ``regime`` counts how often the watchdog has found the world changed: scores of an earlier regime are not
+    comparable, and a policy of a later one is better whatever they say.
+    """
 
     policy_version: int
     window: int
@@ -81,3 +87,4 @@ class PolicyPromoted(Event, frozen=True, kw_only=True):
     standard_error: float
     metrics: dict[str, float] = {}
     params: dict[str, Any] = {}
+    regime: int = 0

@@ -30,6 +30,7 @@ from optix_bus.runtime.retirement import references
 from optix_bus.types import BlobRef
 
 Listener = Callable[[Envelope], None]
+_SLICE_SECONDS = 0.1
 
 
 class InlineRunner:
@@ -157,8 +158,8 @@ class InlineRunner:
     def _fire_timers(self) -> None:
         if not self._timers:
             return
-        if not self._queue:
-            self._clock.sleep((self._timers[0][0] - self._clock.now_ns()) / 1e9)
+        while not self._queue and (left := (self._timers[0][0] - self._clock.now_ns()) / 1e9) > 0.0:
+            self._clock.sleep(min(left, _SLICE_SECONDS))  # another thread may ask it to stop
         while self._timers and self._timers[0][0] <= self._clock.now_ns():
             _, _, node, key = heapq.heappop(self._timers)
             self._post_root(node, TimerFired(node=node, key=key))

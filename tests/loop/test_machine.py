@@ -304,17 +304,6 @@ def test_a_window_collected_ahead_of_its_interval_is_not_evaluated():
     ]
 
 
-def test_watching_keeps_the_loop_alive_and_an_improvement_or_degradation_wakes_it():
-    for event, verdict in ((600.0, "improved"), (100.0, "degraded")):
-        mind = machine(keep_watching=True)
-        feed(mind, [*RISE, *[500.0] * 40])
-        assert mind.end(60) == ""
-        assert mind.state is LoopState.WATCHDOG
-        judgements = feed(mind, [event] * 4, start=60)
-        assert verdict in [j.verdict for j in judgements]
-        assert mind.state is LoopState.ACTIVE
-
-
 def test_an_evaluation_without_evidence_changes_nothing_but_the_clock():
     mind = machine()
     feed(mind, RISE)
