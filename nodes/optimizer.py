@@ -16,11 +16,12 @@ from optix_bus.messages import (
 from optix_bus.messages.plain import as_plain, from_plain
 from optix_bus.nesting import join, memory_of, remind, split
 from optix_bus.optimizers import make_optimizer
+from optix_bus.optimizers.history import pack_history, unpack_history
 from optix_bus.optimizers.settings import TuningSettings
 from optix_bus.runtime.node import Context, Node, Site, handles
 from optix_bus.types import EvalMetrics, HyperparamSet, NamedArrays
 
-_MEMORY = "optimizer"
+_MEMORY, _HISTORY = "optimizer", "history"
 
 #: Makes the optimizer once the agent's own bounds are known: (param_bounds, log_params, rng).
 OptimizerFactory = Callable[[dict[str, tuple[float, float]], tuple[str, ...], Any], BaseOptimizer | None]
@@ -66,9 +67,11 @@ class OptimizerNode(Node):
             "reseed": self._reseed,
             "params": self._current.params,
             "params_window": self._current.episode_id,
-            "history": [[score.episode_id, score.primary_score, score.metrics] for score in self._history],
         }
-        return join({} if memory is None else {_MEMORY: memory}, facts)
+        parts = {_HISTORY: pack_history(self._history)}
+        if memory is not None:
+            parts[_MEMORY] = memory
+        return join(parts, facts)
 
     def load_state(self, state: NamedArrays) -> Sequence[str]:
         parts, facts = split(state)
@@ -77,9 +80,7 @@ class OptimizerNode(Node):
         self._kind, self._memory = facts["kind"], parts.get(_MEMORY)
         self._reseed = bool(facts["reseed"])
         self._current = HyperparamSet(facts["params"], facts["params_window"], 0.0)
-        self._history = [
-            EvalMetrics(score, metrics, window, 0.0) for window, score, metrics in facts["history"]
-        ]
+        self._history = unpack_history(parts[_HISTORY])
         if self._kind and self._memory is None:
             return (f"{self._kind} has no state() and load_state(): its memory starts anew",)
         return ()

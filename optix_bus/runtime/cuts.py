@@ -116,10 +116,15 @@ class CutBook:
 
 
 class CutFolder:
-    """The cuts of a run on disk; ``root`` is the run directory."""
+    """The cuts of a run on disk; ``root`` is the run directory.
 
-    def __init__(self, root: Path) -> None:
+    ``sync`` waits for the disk at each state. Without it a power cut may take the newest cuts; an older one
+    takes their place, or the beginning.
+    """
+
+    def __init__(self, root: Path, *, sync: bool = True) -> None:
         self.root = root
+        self._sync = sync
 
     def write(
         self, taken: Taken, sequence: int, window: int, near: tuple[int, int, int] | None = None
@@ -131,7 +136,7 @@ class CutFolder:
         """
         place = Place(taken.event.cut, sequence, window, near)
         try:
-            write_whole(self.root / taken.event.file, taken.pieces)
+            write_whole(self.root / taken.event.file, taken.pieces, sync=self._sync)
             self._write_place(place)
         except OSError as error:
             raise CheckpointError(

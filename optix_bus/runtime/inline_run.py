@@ -70,7 +70,7 @@ def run_inline(
                 seed=plan.seed,
                 stores=lambda _name: stores,
                 listener=listen,
-                cuts=CutFolder(run.root),
+                cuts=CutFolder(run.root, sync=False),
                 persist=stores.persist,
                 started=RunStarted(
                     run_id=run_id,
