@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -77,6 +78,13 @@ class CategoricalPolicy:
     def reseed(self, rng: np.random.Generator) -> None:
         """Draw all randomness of acting from this generator from now on."""
         self._rng = rng
+
+
+def make(
+    forward: Logits, description: Mapping[str, Any], rng: np.random.Generator | None
+) -> CategoricalPolicy:
+    """For `optix_bus.agents.acting.load.HEADS`; the description says nothing more."""
+    return CategoricalPolicy(forward, rng)
 
 
 def _scratch(rows: int, n: int) -> tuple[Array, ...]:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from optix_bus.agents.acting.categorical import CategoricalPolicy
 from optix_bus.agents.acting.mlp import Forward
 from optix_bus.errors import ConfigurationError
+from optix_bus.interfaces import Policy
 from optix_bus.types import NamedArrays
 
 FORMAT = 1
+
+
+#: What becomes of a network's outputs: ``head`` of a description, and the function that makes its policy from
+#: the forward pass, the description and a generator.
+HEADS = {"categorical": "optix_bus.agents.acting.categorical:make"}
 
 
 def is_portable(state: NamedArrays) -> bool:
@@ -20,8 +27,24 @@ def is_portable(state: NamedArrays) -> bool:
     return isinstance(description, dict) and description.get("kind") == "mlp"
 
 
-def load_policy(state: NamedArrays, rng: np.random.Generator | None = None) -> CategoricalPolicy:
-    """The acting half of an agent from its state, without loading a framework.
+def make_policy(forward: Any, description: Mapping[str, Any], rng: np.random.Generator | None) -> Policy:
+    """The policy of a description around a forward pass, which may be of any framework.
+
+    Raises:
+        ConfigurationError: the description names a head that there is not.
+    """
+    head = description.get("head")
+    if head not in HEADS:
+        raise ConfigurationError(
+            f"found a policy with head {head!r}, expected one of {', '.join(sorted(HEADS))}"
+        )
+    module, name = HEADS[head].split(":")
+    make: Callable[..., Policy] = getattr(importlib.import_module(module), name)
+    return make(forward, description, rng)
+
+
+def load_policy(state: NamedArrays, rng: np.random.Generator | None = None) -> Any:
+    """The acting half of an agent from its state, without loading a framework: a `Policy`.
 
     Needs only the arrays that the description names (``actor.*``, ``obs_normalizer.*``); they are copied.
 
@@ -43,11 +66,11 @@ def load_policy(state: NamedArrays, rng: np.random.Generator | None = None) -> C
             f"found a policy description of format {description.get('format')!r}, expected {FORMAT}: "
             "it was written by another version of optix-bus"
         )
-    if description.get("kind") != "mlp" or description.get("head") != "categorical":
+    if description.get("kind") != "mlp" or description.get("head") not in HEADS:
         raise ConfigurationError(
             f"found a policy of kind {description.get('kind')!r} with head {description.get('head')!r}; "
-            "NumPy acts for mlp with categorical. Let the agent itself act: agent.load_state(state), "
-            "then agent.policy()"
+            f"NumPy acts for mlp with {', '.join(sorted(HEADS))}. Let the agent itself act: "
+            "agent.load_state(state), then agent.policy()"
         )
     forward = Forward(description["layers"], state.arrays, description.get("normalizer"))
-    return CategoricalPolicy(forward, rng)
+    return make_policy(forward, description, rng)

@@ -1,6 +1,7 @@
 """Modules and optimizers as named arrays and back.
 
-Optimizer state is stored by the position of the parameter, as torch does: ``optimizer.0.exp_avg``.
+Optimizer state is stored by the position of the parameter, as torch does: ``optimizer.0.exp_avg``, where
+``optimizer`` is the name of the optimizer.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def check_module(prefix: str, module: nn.Module, arrays: Mapping[str, Array]) ->
             )
 
 
-def optimizer_arrays(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Array], dict[str, Any]]:
+def optimizer_arrays(name: str, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Array], dict[str, Any]]:
     """Moments as arrays, and what is no array (settings of the groups, plain numbers) as JSON-able data."""
     content = optimizer.state_dict()
     arrays: dict[str, Array] = {}
@@ -56,7 +57,7 @@ def optimizer_arrays(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Array]
     for index, entries in content["state"].items():
         for key, value in entries.items():
             if isinstance(value, torch.Tensor):
-                arrays[f"optimizer.{index}.{key}"] = _copy(value)
+                arrays[f"{name}.{index}.{key}"] = _copy(value)
             elif value is None or isinstance(value, bool | int | float | str):
                 numbers.setdefault(str(index), {})[key] = value
             else:
@@ -68,7 +69,7 @@ def optimizer_arrays(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Array]
 
 
 def load_optimizer(
-    optimizer: torch.optim.Optimizer, arrays: Mapping[str, Array], description: Mapping[str, Any]
+    name: str, optimizer: torch.optim.Optimizer, arrays: Mapping[str, Array], description: Mapping[str, Any]
 ) -> None:
     """Put moments and group settings into force. ``fused``, ``foreach`` and ``capturable`` stay as they are:
     they belong to the machine, not to what was learnt.
@@ -81,11 +82,11 @@ def load_optimizer(
     found = [len(group["params"]) for group in saved_groups]
     expected = [len(group["params"]) for group in current["param_groups"]]
     if found != expected:
-        raise CheckpointError(f"the saved optimizer has groups of {found} parameters, this one {expected}")
+        raise CheckpointError(f"the saved {name} has groups of {found} parameters, this one {expected}")
     state: dict[int, dict[str, Any]] = {}
-    for name, array in arrays.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".", 2)
+    for full, array in arrays.items():
+        if full.startswith(f"{name}."):
+            _, index, key = full.split(".", 2)
             state.setdefault(int(index), {})[key] = torch.from_numpy(np.array(array))
     for index, entries in description["numbers"].items():
         state.setdefault(int(index), {}).update(entries)

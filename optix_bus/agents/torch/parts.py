@@ -37,49 +37,55 @@ class Statistics(Protocol):
 
 @dataclass(frozen=True)
 class TrainedParts:
-    """Modules, one optimizer and normalisers under the names that their arrays carry.
+    """Modules, optimizers and normalisers under the names that their arrays carry.
 
     Attributes:
         modules: e.g. ``{"actor": ..., "critic": ...}``.
-        optimizer: over their parameters.
+        optimizers: over their parameters, e.g. ``{"optimizer": ...}``.
         statistics: normalisers by name.
     """
 
     modules: Mapping[str, nn.Module]
-    optimizer: torch.optim.Optimizer
+    optimizers: Mapping[str, torch.optim.Optimizer]
     statistics: Mapping[str, Statistics] = field(default_factory=dict)
 
     @property
     def prefixes(self) -> tuple[str, ...]:
-        """Beginnings of the names of all arrays but the optimizer's."""
+        """Beginnings of the names of all arrays but those of optimizers."""
         return tuple(f"{name}." for name in (*self.modules, *self.statistics))
 
     def arrays(self) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Copies of all arrays, and the JSON-able description of the optimizer."""
+        """Copies of all arrays, and a JSON-able description of each optimizer by its name."""
         arrays: dict[str, Array] = {}
         for name, module in self.modules.items():
             arrays.update(module_arrays(name, module))
         for name, statistics in self.statistics.items():
             arrays.update({f"{name}.{key}": array for key, array in statistics.state().items()})
-        moments, description = optimizer_arrays(self.optimizer)
-        return {**arrays, **moments}, description
+        descriptions = {}
+        for name, optimizer in self.optimizers.items():
+            moments, descriptions[name] = optimizer_arrays(name, optimizer)
+            arrays.update(moments)
+        return arrays, descriptions
 
-    def load(self, arrays: Mapping[str, Array], optimizer: Mapping[str, Any] | None) -> None:
-        """Put arrays into force; without an optimizer description its moments start anew.
+    def load(self, arrays: Mapping[str, Array], descriptions: Mapping[str, Any] | None) -> None:
+        """Put arrays into force; without the descriptions of the optimizers their moments start anew.
 
         Raises:
             CheckpointError: something is missing or has another shape; nothing has changed then.
         """
         for name, module in self.modules.items():
             check_module(name, module, arrays)
-        # The optimizer and the normalisers check themselves while loading, so they can fail half way.
+        # Optimizers and normalisers check themselves while loading, so they can fail half way.
         undo: list[Callable[[], None]] = []
         try:
-            undo.append(self._optimizer_undo())
-            if optimizer is None:
-                self.optimizer.state.clear()
-            else:
-                load_optimizer(self.optimizer, arrays, optimizer)
+            for name, optimizer in self.optimizers.items():
+                undo.append(_undo(optimizer))
+                if descriptions is None:
+                    optimizer.state.clear()
+                elif name not in descriptions:
+                    raise CheckpointError(f"the saved weights lack the state of {name}")
+                else:
+                    load_optimizer(name, optimizer, arrays, descriptions[name])
             for name, statistics in self.statistics.items():
                 before = statistics.state()
                 undo.append(lambda s=statistics, b=before: s.load_state(b))  # type: ignore[misc]
@@ -101,9 +107,10 @@ class TrainedParts:
                     noise = rng.standard_normal(tuple(parameter.shape)) * noise_scale + 1.0
                     parameter.mul_(torch.as_tensor(noise, dtype=parameter.dtype, device=parameter.device))
 
-    def _optimizer_undo(self) -> Callable[[], None]:
-        before = copy.deepcopy(self.optimizer.state_dict())
-        return lambda: self.optimizer.load_state_dict(before)
+
+def _undo(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
+    before = copy.deepcopy(optimizer.state_dict())
+    return lambda: optimizer.load_state_dict(before)
 
 
 def _under(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
