@@ -21,7 +21,7 @@ def make_agent(
     framework: str = "torch",
     algorithm: str | None = None,
     deterministic: bool = False,
-    hidden_sizes: Sequence[int] = (64, 64),
+    hidden_sizes: Sequence[int] | None = None,
     hyperparams: HyperparamSet | Mapping[str, Any] | None = None,
     device: str = "auto",
     seed: int | None = None,
@@ -31,9 +31,10 @@ def make_agent(
     Args:
         env: a gymnasium environment, a vector of them, or a `SpaceSpec`. It is only looked at.
         framework: ``torch``.
-        algorithm: by name; without one, the first that fits: discrete actions get PPO.
+        algorithm: by name; without one, the first that fits: discrete actions get PPO, continuous
+            ones SAC, or TD3 where ``deterministic``.
         deterministic: ask for an algorithm whose policy is deterministic (continuous actions only).
-        hidden_sizes: of both actor and critic.
+        hidden_sizes: of every network; None takes those of the public benchmark tables.
         hyperparams: what differs from the card's defaults.
         device: ``auto`` or a device of the framework.
         seed: of weights, acting and shuffling; None takes it from the framework's generator.
@@ -47,8 +48,8 @@ def make_agent(
         raise ConfigurationError(f"unknown framework {framework!r}; there is {', '.join(_FRAMEWORKS)}")
     spaces = space_spec(env)
     chosen = _choose(spaces, algorithm, deterministic)
-    sizes = tuple(hidden_sizes)
-    if not all(isinstance(size, int) and size > 0 for size in sizes):
+    sizes = None if hidden_sizes is None else tuple(hidden_sizes)
+    if sizes is not None and not all(isinstance(size, int) and size > 0 for size in sizes):
         raise ConfigurationError(f"hidden_sizes are {list(sizes)}, expected whole numbers above 0")
     return _builder(_FRAMEWORKS[framework], chosen)(spaces, sizes, hyperparams, device, seed)
 
@@ -67,15 +68,26 @@ def preload(framework: str = "torch") -> None:
 
 
 def _choose(spaces: SpaceSpec, algorithm: str | None, deterministic: bool) -> Card:
-    candidates = [card(algorithm)] if algorithm is not None else list(CARDS.values())
+    continuous = spaces.action.kind == "box"
+    if algorithm is not None:
+        candidates = [card(algorithm)]
+    elif deterministic and continuous:
+        candidates = [each for each in CARDS.values() if each.is_deterministic]
+    else:
+        candidates = [each for each in CARDS.values() if not each.is_deterministic]
     reasons = [candidate.fits(spaces) for candidate in candidates]
     fitting = [c for c, reason in zip(candidates, reasons, strict=True) if reason is None]
     if not fitting:
         raise Unsuitable("; ".join(reason for reason in reasons if reason))
-    if deterministic:
+    if deterministic and not continuous:
         raise Unsuitable(
             "deterministic=True asks for a deterministic policy over continuous actions, but "
             f"{spaces.environment} has {spaces.action.kind} actions; leave it out"
+        )
+    if deterministic and not fitting[0].is_deterministic:
+        raise Unsuitable(
+            f"deterministic=True asks for a deterministic policy, but that of {fitting[0].algorithm} is "
+            "stochastic; leave one of the two out"
         )
     return fitting[0]
 

@@ -57,7 +57,7 @@ class PlanSite:
             spaces,
             framework=options["framework"],
             algorithm=options["algorithm"],
-            hidden_sizes=tuple(options["hidden_sizes"]),
+            hidden_sizes=options["hidden_sizes"],
             hyperparams=options["hyperparameters"],
             device=options["device"],
             seed=int(stream(self.seed, "agent", "initial").integers(2**31)),

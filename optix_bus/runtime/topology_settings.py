@@ -44,7 +44,9 @@ class AgentSettings:
 
     algorithm: str | None = setting(None, "Algorithm of the library, for example ppo.")
     framework: str = setting("torch", "Library that the networks are written in.", choices=FRAMEWORKS)
-    hidden_sizes: tuple[int, ...] = setting((64, 64), "Units of each hidden layer.", minimum=1)
+    hidden_sizes: tuple[int, ...] | None = setting(
+        None, "Units of each hidden layer; null for those of the public benchmark tables.", minimum=1
+    )
     hyperparameters: dict[str, Any] = setting(
         factory=dict, description="Hyperparameters that differ from the algorithm's defaults."
     )
@@ -59,7 +61,7 @@ class AgentSettings:
         return {
             "algorithm": self.algorithm,
             "framework": self.framework,
-            "hidden_sizes": list(self.hidden_sizes),
+            "hidden_sizes": None if self.hidden_sizes is None else list(self.hidden_sizes),
             "hyperparameters": dict(self.hyperparameters),
             "device": self.device,
         }

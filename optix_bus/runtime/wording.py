@@ -77,6 +77,9 @@ def shape_of(tree: Tree) -> str:
 def cure(expected: Any, tree: Tree) -> str:
     """What to write instead, where that can be guessed."""
     value = tree.scalar
+    members = [member for member in typing.get_args(expected) if member is not type(None)]
+    if typing.get_origin(expected) in (Union, types.UnionType) and len(members) == 1:
+        expected = members[0]
     wanted = shape(expected)
     if wanted == "sequence" and tree.kind == "scalar" and value is not None:
         return f"write [{value}]"

@@ -51,7 +51,7 @@ MISTAKES = [
     ("algorithm: ppo", "algorithm: poo", 8, 14, "unknown algorithm 'poo'", "did you mean 'ppo'?"),
     ("algorithm: ppo", "framework: torch", 8, 3, "either 'algorithm' or 'class', found neither", "ppo"),
     ("[32, 32]", "[32, 0]", 9, 22, "item 2 of 'hidden_sizes'", ""),
-    ("[32, 32]", "32", 9, 17, "expected a list of whole numbers, found the number 32", "write [32]"),
+    ("[32, 32]", "32", 9, 17, "a list of whole numbers or nothing, found the number 32", "write [32]"),
     ("{learning_rate: 3e-4}", "{learnin_rate: 3e-4}", 10, 21, "'learnin_rate' of ppo", "'learning_rate'"),
     ("{learning_rate: 3e-4}", "{learning_rate: 0}", 10, 36, "more than 0.0, found 0", ""),
     ("{learning_rate: 3e-4}", "{learning_rate: '3e-4'}", 10, 36, "expected a number", "remove the quotes"),

@@ -29,6 +29,8 @@ class Card:
         log_params: those of them that live on a logarithmic scale.
         observations, actions: kinds of spaces that fit, as in `optix_bus.types.ArraySpec.kind`.
         deviations: where the implementation departs from the paper or the authors' code, and why.
+        bounded_actions: whether box actions need finite bounds, to be scaled to them.
+        is_deterministic: whether the policy itself is, apart from the noise that explores.
         is_on_policy: whether it learns only from what its newest policy did.
         min_episodes_before_dormant: evaluations before the loop may call it converged.
     """
@@ -43,6 +45,8 @@ class Card:
     observations: tuple[str, ...]
     actions: tuple[str, ...]
     deviations: tuple[str, ...]
+    bounded_actions: bool = False
+    is_deterministic: bool = False
     is_on_policy: bool = True
     min_episodes_before_dormant: int = 0
 
@@ -63,6 +67,11 @@ class Card:
             )
         if action.kind not in self.actions:
             problems.append(f"actions are {action.kind}, expected {_either(self.actions)}")
+        elif action.kind == "box" and self.bounded_actions and not action.low:
+            problems.append(
+                "actions have no finite bounds, expected a Box with low and high; wrap the environment in "
+                "gymnasium.wrappers.RescaleAction or ClipAction"
+            )
         if not problems:
             return None
         return f"{self.algorithm} does not fit {spaces.environment}: {'; '.join(problems)}"

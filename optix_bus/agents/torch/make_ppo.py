@@ -17,20 +17,21 @@ from optix_bus.types import HyperparamSet, SpaceSpec
 
 def make_ppo(
     spaces: SpaceSpec,
-    hidden_sizes: Sequence[int],
+    hidden_sizes: Sequence[int] | None,
     hyperparams: HyperparamSet | Mapping[str, Any] | None,
     device: str,
     seed: int | None,
 ) -> TorchPPOAgent:
-    """Separate tanh networks; orthogonal weights with gain sqrt 2, .01 at the policy and 1 at the value."""
+    """Separate tanh networks, 2 x 64 by default; orthogonal weights, gain sqrt 2, .01 (policy) and 1 (value)."""
     params = complete(PPO, hyperparams)
     if seed is None:
         seed = int(torch.randint(2**62, ()))
     generator = torch.Generator().manual_seed(seed)
+    sizes = (64, 64) if hidden_sizes is None else hidden_sizes
     one_hot = spaces.observation.kind == "discrete"
     inputs = spaces.observation.n if one_hot else math.prod(spaces.observation.shape)
     actor, critic = (
-        build_mlp(inputs, hidden_sizes, outputs, output_gain=gain, generator=generator, one_hot=one_hot)
+        build_mlp(inputs, sizes, outputs, output_gain=gain, generator=generator, one_hot=one_hot)
         for outputs, gain in ((spaces.action.n, 0.01), (1, 1.0))
     )
     parameters = [*actor.parameters(), *critic.parameters()]
