@@ -22,7 +22,7 @@ def make_ppo(
     device: str,
     seed: int | None,
 ) -> TorchPPOAgent:
-    """Separate tanh networks, 2 x 64 by default; orthogonal weights, gain sqrt 2, .01 (policy) and 1 (value)."""
+    """Separate tanh networks, 2 x 64 by default; orthogonal, gain sqrt 2, .01 at the policy, 1 at the value."""
     params = complete(PPO, hyperparams)
     if seed is None:
         seed = int(torch.randint(2**62, ()))
