@@ -1,30 +1,25 @@
-"""What every agent in PyTorch does alike: acting with its present weights, keeping and moving its state."""
+"""What every agent in PyTorch does alike, beyond `optix_bus.agents.learner`."""
 
 from __future__ import annotations
 
 import gc
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from optix_bus.agents.cards import Card
-from optix_bus.agents.storage import mean_arrays, read_state, save_state
-from optix_bus.agents.torch.acting import LiveActing
-from optix_bus.agents.torch.parts import Statistics, TrainedParts
-from optix_bus.agents.tunable import changed, complete
-from optix_bus.errors import CheckpointError, ConfigurationError
-from optix_bus.interfaces import Acting, BaseAgent
+from optix_bus.agents.learner import Learner
+from optix_bus.agents.torch.acting import TorchActing
+from optix_bus.agents.torch.parts import TrainedParts
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
-from optix_bus.types import HyperparamSet, NamedArrays
+from optix_bus.types import HyperparamSet
 
 
-class TorchLearner(BaseAgent):
-    """A `BaseAgent` around named modules and optimizers; `learn` is left to the algorithm.
+class TorchLearner(Learner):
+    """A `Learner` around named modules and optimizers; `learn` is left to the algorithm.
 
     A subclass sets ``card`` and answers `_modules`, `_optimizers`, `_actor_name` and, where it is not
     categorical, `_head`. After its own attributes are in place it calls `__init__`.
@@ -38,7 +33,7 @@ class TorchLearner(BaseAgent):
         seed: of acting, learning and perturbing; None takes it from torch's generator.
     """
 
-    card: ClassVar[Card]
+    _acting: TorchActing
 
     def __init__(
         self,
@@ -48,28 +43,13 @@ class TorchLearner(BaseAgent):
         reward_normalizer: RewardNormalizer | None = None,
         seed: int | None = None,
     ) -> None:
-        if reward_normalizer is not None and not isinstance(reward_normalizer, RewardNormalizer):
-            raise ConfigurationError(
-                f"reward_normalizer is a {type(reward_normalizer).__name__}, expected a RewardNormalizer"
-            )
         self._device = device
-        self._obs_normalizer = obs_normalizer
-        self._reward_normalizer = reward_normalizer
         self._rates = {
             name: [float(group["lr"]) for group in optimizer.param_groups]
             for name, optimizer in self._optimizers.items()
         }
-        self._hyperparams = complete(self.card, hyperparams, learning_rate=self._first_rate())
-        self._apply_learning_rate()
-        #: Version of the policy that acts now; one more after each window, and after every other change of
-        #: the weights. Whoever numbers policies himself may set it.
-        self.policy_version = 0
         seed = int(torch.randint(2**62, ())) if seed is None else seed
-        rng = np.random.default_rng(seed)
-        self._learning_rng = rng.spawn(1)[0]
-        name = self._actor_name
-        self._acting = LiveActing(self._modules[name], obs_normalizer, device, rng, self._head, name)
-        self._deterministic = False
+        super().__init__(hyperparams, obs_normalizer, reward_normalizer, seed)
 
     @property
     @abstractmethod
@@ -82,60 +62,12 @@ class TorchLearner(BaseAgent):
         """The optimizers, by the name that their arrays carry."""
 
     @property
-    def _actor_name(self) -> str:
-        """Which of the modules acts."""
-        return "actor"
-
-    def _head(self) -> Mapping[str, Any]:
-        """What becomes of the outputs of the actor, see `LiveActing`."""
-        return {"head": "categorical"}
-
-    @property
     def _parts(self) -> TrainedParts:
-        normalizers: dict[str, Statistics | None] = {
-            "reward_normalizer": self._reward_normalizer,
-            "obs_normalizer": self._obs_normalizer,
-        }
-        statistics = {name: each for name, each in normalizers.items() if each is not None}
-        return TrainedParts(self._modules, self._optimizers, statistics)
+        return TrainedParts(self._modules, self._optimizers, self._statistics)
 
-    @property
-    def is_on_policy(self) -> bool:
-        """As the card says."""
-        return self.card.is_on_policy
-
-    def act(self, observation: Any) -> Any:
-        """Sample an action for one observation ``[*obs_shape]``: an int, or an array in its own units."""
-        action = self.act_batch(np.asarray(observation)[None]).actions[0]
-        return int(action) if np.ndim(action) == 0 and np.asarray(action).dtype.kind == "i" else action
-
-    def act_batch(self, observations: np.ndarray[Any, Any], *, deterministic: bool = False) -> Acting:
-        """Act for ``[B, *obs_shape]``: actions ``[B, *action_shape]``, log-probabilities float32 ``[B]``."""
-        acting: Acting = self._acting.policy().act_batch(
-            observations, deterministic=deterministic or self._deterministic
-        )
-        return acting
-
-    def policy(self) -> Any:
-        """The acting half (a `Policy`) with the weights of now; later learning does not change it."""
-        return self._acting.snapshot()
-
-    @contextmanager
-    def evaluation_mode(self) -> Iterator[None]:
-        """Within it, acting is deterministic."""
-        before, self._deterministic = self._deterministic, True
-        try:
-            yield
-        finally:
-            self._deterministic = before
-
-    def reseed(self, rng: np.random.Generator) -> None:
-        """Act from this generator, exactly as `policy` would; learn and perturb from a child of it.
-
-        Acting more or less therefore never changes how is learnt.
-        """
-        self._learning_rng = rng.spawn(1)[0]
-        self._acting.reseed(rng)
+    def _make_acting(self, rng: np.random.Generator) -> TorchActing:
+        name = self._actor_name
+        return TorchActing(self._modules[name], self._obs_normalizer, self._device, rng, self._head, name)
 
     def reset_cache(self) -> None:
         """Look at the networks again before the next action.
@@ -144,69 +76,6 @@ class TorchLearner(BaseAgent):
         all other changes of weights are noticed.
         """
         self._acting.forget(self._modules[self._actor_name], self._device)
-
-    def get_hyperparams(self) -> HyperparamSet:
-        """A copy of all hyperparameters in force."""
-        return self._hyperparams.copy()
-
-    def set_hyperparams(self, hyperparams: HyperparamSet | Mapping[str, Any]) -> None:
-        """Put the given hyperparameters into force; those not named stay.
-
-        Raises:
-            ConfigurationError: an unknown name, a wrong type or a value out of range; nothing has changed.
-        """
-        self._hyperparams = changed(self.card, self._hyperparams, hyperparams)
-        self._apply_learning_rate()
-
-    def state(self) -> NamedArrays:
-        """Weights, moments and statistics, with the description of the policy.
-
-        It depends on what was learnt, not on what was acted: random streams are not part of it.
-        """
-        arrays, optimizers = self._parts.arrays()
-        metadata = {
-            "algorithm": self.card.algorithm,
-            "policy": self._acting.description,
-            "policy_version": self.policy_version,
-            "hyperparams": dict(self._hyperparams.params),
-            **optimizers,
-        }
-        return NamedArrays(arrays, metadata)
-
-    def load_state(self, state: NamedArrays) -> None:
-        """Go on from a state. The hyperparameters in force stay, so that a tuner keeps what it has set.
-
-        Raises:
-            CheckpointError: the state belongs to other networks; nothing has changed then.
-        """
-        missing = [name for name in self._optimizers if name not in state.metadata]
-        if missing:
-            raise CheckpointError(
-                f"found a state without {', '.join(missing)} (metadata: "
-                f"{', '.join(state.metadata) or 'empty'}), expected one that state() of this agent made"
-            )
-        self._parts.load(state.arrays, {name: state.metadata[name] for name in self._optimizers})
-        self._apply_learning_rate()
-        self._weights_changed(int(state.metadata.get("policy_version", self.policy_version + 1)))
-
-    def save_weights(self, path: str) -> None:
-        """Write `state` to ``path``: a file if it ends in ``.safetensors``, otherwise a folder."""
-        save_state(self.state(), path)
-
-    def load_weights(self, path: str) -> None:
-        """Read what `save_weights` wrote; hyperparameters in force stay."""
-        self.load_state(read_state(path))
-
-    def average_weights(self, paths: Sequence[str]) -> None:
-        """Load the mean of several saved weights; the moments of the optimizers start anew."""
-        parts = self._parts
-        parts.load(mean_arrays([read_state(path) for path in paths], parts.prefixes), None)
-        self._weights_changed(self.policy_version + 1)
-
-    def perturb_weights(self, noise_scale: float) -> None:
-        """Multiply every weight of every network by ``1 + noise_scale * N(0, 1)``."""
-        self._parts.perturb(noise_scale, self._learning_rng)
-        self._weights_changed(self.policy_version + 1)
 
     def teardown(self) -> None:
         """Give device memory back. The agent can still act afterwards, on the CPU."""
@@ -220,10 +89,6 @@ class TorchLearner(BaseAgent):
         self.reset_cache()
         gc.collect()
         torch.cuda.empty_cache()
-
-    def _weights_changed(self, version: int) -> None:
-        self.reset_cache()
-        self.policy_version = version
 
     def _first_rate(self) -> float:
         return next(iter(self._rates.values()))[0]

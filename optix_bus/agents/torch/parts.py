@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from optix_bus.agents.learner import Statistics
 from optix_bus.agents.torch.arrays import (
     check_module,
     load_module,
@@ -21,18 +22,6 @@ from optix_bus.agents.torch.arrays import (
 from optix_bus.errors import CheckpointError
 
 Array = np.ndarray[Any, Any]
-
-
-class Statistics(Protocol):
-    """A normaliser, as far as saving goes."""
-
-    def state(self) -> dict[str, Array]:
-        """Its numbers, by name."""
-        ...
-
-    def load_state(self, state: Mapping[str, Array]) -> None:
-        """Go on from what `state` returned."""
-        ...
 
 
 @dataclass(frozen=True)
