@@ -16,7 +16,7 @@ from optix_bus.messages import (
 from optix_bus.messages.plain import as_plain, from_plain
 from optix_bus.nesting import join, memory_of, remind, split
 from optix_bus.optimizers import make_optimizer
-from optix_bus.optimizers.history import pack_history, unpack_history
+from optix_bus.optimizers.history import ScoreHistory, unpack_history
 from optix_bus.optimizers.settings import TuningSettings
 from optix_bus.runtime.node import Context, Node, Site, handles
 from optix_bus.types import EvalMetrics, HyperparamSet, NamedArrays
@@ -48,7 +48,7 @@ class OptimizerNode(Node):
         self._memory: NamedArrays | None = None
         self._reseed = False
         self._current = HyperparamSet({})
-        self._history: list[EvalMetrics] = []
+        self._history = ScoreHistory()
 
     @classmethod
     def build(cls, settings: TuningSettings, site: Site) -> OptimizerNode:
@@ -68,7 +68,7 @@ class OptimizerNode(Node):
             "params": self._current.params,
             "params_window": self._current.episode_id,
         }
-        parts = {_HISTORY: pack_history(self._history)}
+        parts = {_HISTORY: self._history.pack()}
         if memory is not None:
             parts[_MEMORY] = memory
         return join(parts, facts)
@@ -80,7 +80,7 @@ class OptimizerNode(Node):
         self._kind, self._memory = facts["kind"], parts.get(_MEMORY)
         self._reseed = bool(facts["reseed"])
         self._current = HyperparamSet(facts["params"], facts["params_window"], 0.0)
-        self._history = unpack_history(parts[_HISTORY])
+        self._history = ScoreHistory(unpack_history(parts[_HISTORY]))
         if self._kind and self._memory is None:
             return (f"{self._kind} has no state() and load_state(): its memory starts anew",)
         return ()
@@ -102,8 +102,7 @@ class OptimizerNode(Node):
         if event.purpose != "score" or event.n == 0:
             return
         metrics = {**event.metrics, "hyperparams_version": float(event.learnt_with)}
-        # Optimizers look at the recent past only; a run of weeks must not keep every score.
-        self._history = [*self._history[-499:], EvalMetrics(event.score, metrics, event.window, ctx.now)]
+        self._history.append(EvalMetrics(event.score, metrics, event.window, ctx.now))
 
     @handles(WindowJudged)
     def on_judged(self, event: WindowJudged, ctx: Context) -> None:
@@ -113,11 +112,12 @@ class OptimizerNode(Node):
         if not self._made and self._described is not None:
             self._make(self._described, ctx)
         if self._optimizer is not None and self._history and event.verdict != "unscored":
+            history = self._history.all()
             if event.verdict == "improved":
-                self._optimizer.on_improvement(self._history[-1])
+                self._optimizer.on_improvement(history[-1])
             elif event.verdict == "plateaued":
-                self._optimizer.on_plateau(list(self._history))
-            proposed = self._optimizer.suggest(self._current.copy(), list(self._history))
+                self._optimizer.on_plateau(history)
+            proposed = self._optimizer.suggest(self._current.copy(), list(history))
         ctx.emit(
             HyperparametersProposed(
                 window=event.window,

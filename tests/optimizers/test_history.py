@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from optix_bus.bus import blob_format
-from optix_bus.optimizers.history import pack_history, unpack_history
+from optix_bus.optimizers.history import ScoreHistory, pack_history, unpack_history
 from optix_bus.types import EvalMetrics
 
 
@@ -35,3 +35,19 @@ def test_a_metric_that_is_no_number_is_not_one_that_is_missing() -> None:
 
 def test_nothing_comes_back_as_nothing() -> None:
     assert there_and_back([]) == []
+
+
+def test_a_history_that_grew_packs_as_one_that_is_packed_at_once() -> None:
+    grown = ScoreHistory(limit=4)
+    kept: list[EvalMetrics] = []
+    for number in range(12):
+        # Another set of metrics for a while, and another order of the same.
+        names = (
+            ("a", "b") if number < 3 else ("a",) if number < 5 else ("b", "a") if number < 8 else ("a", "b")
+        )
+        kept.append(EvalMetrics(float(number), {name: number + 0.5 for name in names}, number, 0.0))
+        grown.append(kept[-1])
+        packed, expected = grown.pack(), pack_history(kept[-4:])
+        assert grown.all() == kept[-4:]
+        assert packed.metadata == expected.metadata
+        assert b"".join(blob_format.parts(packed)) == b"".join(blob_format.parts(expected))
