@@ -36,6 +36,7 @@ _HOMES = {
     "TorchPPOAgent": "optix_bus.agents",
     "VectorBatchPipeline": "optix_bus.pipelines",
     "compute_gae": "optix_bus.rl",
+    "compute_vtrace_targets": "optix_bus.rl",
     "make_agent": "optix_bus.agents",
     "make_minibatches": "optix_bus.rl",
 }

@@ -3,5 +3,13 @@
 from optix_bus.rl.gae import compute_gae
 from optix_bus.rl.minibatches import make_minibatches
 from optix_bus.rl.normalise import ObsNormalizer, RewardNormalizer, RunningMeanStd
+from optix_bus.rl.vtrace import compute_vtrace_targets
 
-__all__ = ["ObsNormalizer", "RewardNormalizer", "RunningMeanStd", "compute_gae", "make_minibatches"]
+__all__ = [
+    "ObsNormalizer",
+    "RewardNormalizer",
+    "RunningMeanStd",
+    "compute_gae",
+    "compute_vtrace_targets",
+    "make_minibatches",
+]
