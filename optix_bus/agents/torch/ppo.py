@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -11,16 +10,15 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from optix_bus.agents.batch import Batch, PPOUpdate
+from optix_bus.agents.batch import PPOUpdate
 from optix_bus.agents.cards.ppo import PPO
-from optix_bus.agents.experience import Experience, read_experience
-from optix_bus.agents.ppo_batch import make_batch
+from optix_bus.agents.ppo_learning import learn_window
 from optix_bus.agents.torch.base import TorchLearner
 from optix_bus.agents.torch.device import resolve_device
 from optix_bus.agents.torch.fast_ppo import FastPPO, why_not_fast
 from optix_bus.agents.torch.networks import check_networks, describe, output_size
 from optix_bus.agents.torch.ppo_update import AutogradPPO
-from optix_bus.errors import LearningFailure, Unsuitable
+from optix_bus.errors import Unsuitable
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
 from optix_bus.types import EpisodeData, HyperparamSet, SpaceSpec
 
@@ -104,34 +102,18 @@ class TorchPPOAgent(TorchLearner):
             ConfigurationError: the window has no usable shape.
             Unsuitable: it holds actions or observations that the networks are not made for.
         """
-        experience = read_experience(episode_data)
-        rewards_seen = None if self._reward_normalizer is None else self._reward_normalizer.state()
-        way = self._way_to_update()
-        batch = make_batch(
-            experience,
-            way,
+        report = learn_window(
+            episode_data,
+            self._way_to_update(),
             self._hyperparams.params,
-            policy_version=self.policy_version,
-            n_actions=output_size(self._actor),
+            self._learning_rng,
             obs_normalizer=self._obs_normalizer,
             reward_normalizer=self._reward_normalizer,
+            policy_version=self.policy_version,
+            n_actions=output_size(self._actor),
         )
-        report = way.update(batch, self._hyperparams.params, self._learning_rng)
-        if not all(math.isfinite(value) for value in report.values()):
-            if self._reward_normalizer is not None and rewards_seen is not None:
-                self._reward_normalizer.load_state(rewards_seen)
-            raise _failure(episode_data.episode_id, experience, batch, report)
-        if self._obs_normalizer is not None:
-            self._obs_normalizer.update(experience.observations[experience.valid])
         self._weights_changed(self.policy_version + 1)
-        spread = float(np.var(batch.returns))
-        explained = 1.0 - float(np.var(batch.returns - batch.values)) / spread if spread > 0.0 else 0.0
-        return {
-            **report,
-            "explained_variance": explained,
-            "samples": float(len(batch.actions)),
-            "steps_without_successor": float(experience.without_successor),
-        }
+        return report
 
     def _way_to_update(self) -> PPOUpdate:
         # Asked for each window: users freeze layers, change the optimizer or replace networks in between.
@@ -144,22 +126,3 @@ class TorchPPOAgent(TorchLearner):
                 f"fast=True, but the update cannot be computed by hand: {reason}; try fast='auto'"
             )
         return AutogradPPO(self._actor, self._critic, self._optimizer, self._device)
-
-
-def _failure(
-    window: int, experience: Experience, batch: Batch, report: Mapping[str, float]
-) -> LearningFailure:
-    ranges = {
-        "rewards": experience.rewards[experience.valid],
-        "observations": batch.observations,
-        "values": batch.values,
-        "returns": batch.returns,
-        "advantages": batch.advantages,
-        "log_probs": batch.log_probs,
-    }
-    found = ", ".join(f"{name} {array.min():.4g} to {array.max():.4g}" for name, array in ranges.items())
-    bad = ", ".join(f"{name} {value}" for name, value in report.items() if not math.isfinite(value))
-    return LearningFailure(
-        f"window {window}: the PPO update is not finite ({bad}); the weights are as before it. The window "
-        f"holds {found}. Try a lower learning_rate, or normalise observations and rewards"
-    )
