@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from optix_bus.errors import CheckpointError, ConfigurationError
-from optix_bus.rl.n_step import NStepTransitions, NStepWindows
+from optix_bus.rl.n_step import NStepTransitions, NStepWindows, Steps
 from optix_bus.rl.ring import Ring, oldest_first
 from optix_bus.rl.sum_tree import SumTree
 from optix_bus.rl.window_steps import Window, steps_of
@@ -155,7 +155,10 @@ class ReplayBuffer:
         episode; one whose end is not known yet waits for the next window.
         """
         columns = self._ring.columns
-        steps = steps_of(window, columns["observations"].dtype, columns["actions"].dtype)
+        return self.add_steps(steps_of(window, columns["observations"].dtype, columns["actions"].dtype))
+
+    def add_steps(self, steps: Steps) -> int:
+        """Take in single steps that say themselves where they lead; returns how many were stored."""
         return self._store(self._windows.take(steps))
 
     def flush(self) -> int:
