@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optix_bus.errors import LearningFailure
-from optix_bus.interfaces import ArrayAgent
+from optix_bus.interfaces import ArrayAgent, Replaying
 from optix_bus.messages import (
     AgentDescribed,
     Event,
@@ -79,13 +79,19 @@ class LearnerNode(Node):
             "asked": self._asked,
             "news": self._news,
         }
-        return join({"agent": capture(self._agent)}, facts)
+        parts = {"agent": capture(self._agent)}
+        if isinstance(self._agent, Replaying):
+            # In no policy: those are published after each window.
+            parts["replay"] = self._agent.replay_state()
+        return join(parts, facts)
 
     def load_state(self, state: NamedArrays) -> Sequence[str]:
         parts, facts = split(state)
         restore(self._agent, parts["agent"])
         # Weights may carry settings with them; what was in force comes back into force.
         self._agent.set_hyperparams(HyperparamSet(dict(facts["in_force"])))
+        if "replay" in parts and isinstance(self._agent, Replaying):
+            self._agent.load_replay_state(parts["replay"])
         self._version, self._current = int(facts["version"]), int(facts["current"])
         self._params = by_number(facts["params"])
         self._stopped = bool(facts["stopped"])

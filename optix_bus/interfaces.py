@@ -47,6 +47,31 @@ class Policy(Protocol):
         ...
 
 
+@runtime_checkable
+class Remembering(Protocol):
+    """A policy with a memory of each open episode, e.g. the hidden state of a recurrent network.
+
+    A new policy version arrives with every window, and a process may be killed between any two: so the pipeline
+    keeps the memory, hands it to whichever policy acts next and has it in its own state. Rows are
+    environments, in the order of the observations.
+    """
+
+    def episode_start(self, mask: np.ndarray[Any, Any]) -> None:
+        """Forget the rows of ``[B]`` in which an episode begins with the next observation."""
+        ...
+
+    def memory(self) -> np.ndarray[Any, Any] | None:
+        """A copy of what is remembered before the next observation, ``[B, ...]``; None before the first."""
+        ...
+
+    def load_memory(self, memory: np.ndarray[Any, Any] | None) -> None:
+        """Go on with what `memory` returned, perhaps of another version of the policy.
+
+        What has another shape than this policy's own, because the networks were changed, is forgotten.
+        """
+        ...
+
+
 class BaseAgent(ABC):
     """Anything that can act and learn from sequential data. Six methods are enough.
 
@@ -127,6 +152,23 @@ class ArrayAgent(Protocol):
 
     def reseed(self, rng: np.random.Generator) -> None:
         """Draw everything random from this generator from now on."""
+        ...
+
+
+@runtime_checkable
+class Replaying(Protocol):
+    """An agent with a replay, which is too large to travel with each version of the policy.
+
+    ``state()`` of such an agent leaves the replay out; what is restored for good, a cut of a run or saved
+    weights, holds both.
+    """
+
+    def replay_state(self) -> NamedArrays:
+        """Everything that was experienced and is still kept, as copies."""
+        ...
+
+    def load_replay_state(self, state: NamedArrays) -> None:
+        """Go on with it; called after `load_state`, with the hyperparameters in force."""
         ...
 
 

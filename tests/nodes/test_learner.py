@@ -185,3 +185,47 @@ def test_a_learner_of_six_methods_takes_over_what_is_on_record_and_writes_nothin
     assert Restless.calls == 2
     assert stored(again.node.state()) == stored(bench.node.state())
     assert again.node._agent.level == 55
+
+
+class Hoarding(Drawing):
+    """Keeps every window that it learnt from."""
+
+    def __init__(self, script: list[int]) -> None:
+        super().__init__(script)
+        self.kept = np.zeros(0)
+
+    def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
+        self.kept = np.concatenate([self.kept, np.ravel(episode_data.rewards)])
+        return super().learn(episode_data)
+
+    def replay_state(self) -> NamedArrays:
+        return NamedArrays({"kept": self.kept.copy()}, {"windows": len(self.kept) // 16})
+
+    def load_replay_state(self, state: NamedArrays) -> None:
+        self.kept = np.array(state.arrays["kept"])
+
+
+def test_what_an_agent_has_experienced_is_in_its_nodes_state_and_in_no_policy() -> None:
+    bench = Bench(Hoarding([1, 2, 3]))
+    bench.start()
+    updates = [event for number in range(2) for event in bench.tell(bench.window(number))]
+    for update in updates:
+        assert isinstance(update, PolicyUpdated)
+        assert not any("kept" in name for name in bench.store.read(update.policy).arrays)
+    other, said = taken_over(bench, Hoarding([1, 2, 3]))
+    assert said == []
+    assert len(other.node._agent.kept) == 32
+    assert stored(other.node.state()) == stored(bench.node.state())
+    for each in (other, bench):
+        each.tell(bench.window(2))
+    assert len(other.node._agent.kept) == 48
+    assert stored(other.node.state()) == stored(bench.node.state())
+
+
+def test_going_back_to_an_older_policy_keeps_what_was_experienced() -> None:
+    bench = Bench(Hoarding([1, 2, 3]))
+    (_, _, first) = bench.start()
+    bench.tell(bench.window(0))
+    assert isinstance(first, PolicyUpdated)
+    bench.tell(RolledBack(window=0, final=False, policy=first.policy))
+    assert len(bench.node._agent.kept) == 16

@@ -17,7 +17,7 @@ def _stream(seed=0, steps=40):
     ends = rng.choice(["", "terminated", "truncated"], steps, p=[0.7, 0.15, 0.15])
     return [
         oracle.Step(
-            float(t), int(rng.integers(4)), float(np.float32(rng.standard_normal())), t + 0.5, str(end)
+            float(t), int(rng.integers(4)), float(np.float32(rng.standard_normal())), t + 1.0, str(end)
         )
         for t, end in enumerate(ends)
     ]
