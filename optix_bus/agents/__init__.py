@@ -7,7 +7,11 @@ from typing import Any
 
 _HOMES = {
     "CategoricalPolicy": "optix_bus.agents.acting",
+    "TorchDQNAgent": "optix_bus.agents.torch.dqn",
+    "TorchGaussianPPOAgent": "optix_bus.agents.torch.gaussian_ppo",
     "TorchPPOAgent": "optix_bus.agents.torch.ppo",
+    "TorchRecurrentPPOAgent": "optix_bus.agents.torch.recurrent_ppo",
+    "TorchSACAgent": "optix_bus.agents.torch.sac",
     "algorithms": "optix_bus.agents.cards",
     "card": "optix_bus.agents.cards",
     "load_policy": "optix_bus.agents.acting",

@@ -20,14 +20,14 @@ class Batch:
 
     Attributes:
         observations: ``[N, *obs_shape]`` float32.
-        actions: ``[N]`` int64.
+        actions: ``[N, ...]``, as `optix_bus.agents.heads.Head.read` gives them.
         log_probs: ``[N]`` float32, of the policy that acted.
         advantages, returns, values: ``[N]`` float32.
         on_policy: ``log_probs`` are those of the networks as they are now, recomputed.
     """
 
     observations: Float32
-    actions: npt.NDArray[np.int64]
+    actions: npt.NDArray[Any]
     log_probs: Float32
     advantages: Float32
     returns: Float32
@@ -42,8 +42,8 @@ class PPOUpdate(Protocol):
         """V of ``[N, *obs_shape]``, as ``[N]``."""
         ...
 
-    def log_probs(self, observations: Float32, actions: npt.NDArray[np.int64]) -> Float32:
-        """Log-probabilities ``[N]`` of actions ``[N]``."""
+    def log_probs(self, observations: Float32, actions: npt.NDArray[Any]) -> Float32:
+        """Log-probabilities ``[N]`` of actions ``[N, ...]``."""
         ...
 
     def update(self, batch: Batch, params: Mapping[str, Any], rng: np.random.Generator) -> dict[str, float]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from optix_bus.agents.batch import Batch, PPOUpdate
 from optix_bus.agents.experience import Experience
-from optix_bus.errors import Unsuitable
+from optix_bus.agents.heads import Categorical, Head
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
 
 Array = np.ndarray[Any, Any]
@@ -22,7 +22,8 @@ def make_batch(
     params: Mapping[str, Any],
     *,
     policy_version: int,
-    n_actions: int | None,
+    head: Head | None = None,
+    n_actions: int | None = None,
     obs_normalizer: ObsNormalizer | None = None,
     reward_normalizer: RewardNormalizer | None = None,
 ) -> Batch:
@@ -36,7 +37,8 @@ def make_batch(
         networks: of the learner, before the update.
         params: hyperparameters ``gamma`` and ``gae_lambda``.
         policy_version: of the networks, as the agent counts; the window's ``learner_version`` goes before it.
-        n_actions: outputs of the actor, None where that is unknown.
+        head: what becomes of the actor's outputs; without one, `Categorical`.
+        n_actions: outputs of a categorical actor, None where that is unknown.
         obs_normalizer: scales observations; it is only read.
         reward_normalizer: takes in the rewards, then scales them.
 
@@ -47,7 +49,7 @@ def make_batch(
     observations = _scaled(experience.observations, obs_normalizer).reshape(
         -1, *experience.observations.shape[2:]
     )
-    actions = _discrete(experience.actions.reshape(len(rows), -1)[rows], n_actions)
+    actions = (head or Categorical(n_actions)).read(experience.actions.reshape(len(rows), -1)[rows])
     # Rows that are no transitions may hold anything; zero is as good as any value for them.
     values = np.where(rows, networks.values(observations), 0.0)
     after = networks.values(_scaled(experience.after, obs_normalizer))
@@ -79,20 +81,3 @@ def make_batch(
 
 def _scaled(observations: Array, normalizer: ObsNormalizer | None) -> npt.NDArray[np.float32]:
     return np.asarray(observations, np.float32) if normalizer is None else normalizer.normalize(observations)
-
-
-def _discrete(actions: Array, n_actions: int | None) -> npt.NDArray[np.int64]:
-    if actions.shape[1] != 1:
-        raise Unsuitable(
-            f"found actions of {actions.shape[1]} numbers in the window, expected one: this agent is for "
-            "discrete actions"
-        )
-    chosen = actions[:, 0].astype(np.int64)
-    low, high = int(chosen.min()), int(chosen.max())
-    if low < 0 or (n_actions is not None and high >= n_actions):
-        outputs = "" if n_actions is None else f", but the actor has {n_actions} outputs"
-        raise Unsuitable(
-            f"found actions from {low} to {high} in the window{outputs}; the actor needs one output for each "
-            "action, counted from 0"
-        )
-    return chosen

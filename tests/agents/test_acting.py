@@ -219,7 +219,7 @@ def _described(**changes):
         ({}, "without a policy description"),
         (_described(format=2), "of format 2, expected 1"),
         (_described(kind="agent"), "Let the agent itself act"),
-        (_described(head="gaussian"), "with head 'gaussian'"),
+        (_described(head="beta"), "with head 'beta'"),
         (_described(layers=[{"op": "conv"}]), "found layer 'conv'"),
         (_described(layers=[{"op": "linear", "weight": "w"}]), "names the array 'w'"),
         (_described(), "without a linear layer"),

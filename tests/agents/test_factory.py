@@ -97,7 +97,7 @@ def test_wrong_arguments_are_refused_with_what_fits(arguments, error, message):
 @pytest.mark.parametrize(
     ("observation", "action", "message"),
     [
-        (BOX, BOX, "actions are box, expected discrete"),
+        (BOX, gym.spaces.Box(0, 5, (2,), np.int64), "actions are whole numbers"),
         (BOX, gym.spaces.MultiDiscrete([2, 3]), "actions are multi_discrete"),
         (BOX, gym.spaces.MultiBinary(3), "actions are multi_binary"),
         (gym.spaces.Dict({"a": BOX}), TWO, "observations are dict, expected box or discrete"),

@@ -21,6 +21,7 @@ Float32 = npt.NDArray[np.float32]
 # rounded up, the numbers of a row do not depend on how many rows it came with: to the bit with the AVX-512
 # kernels of OpenBLAS, to 1e-6 with its AVX2 kernels, which treat rows differently by position.
 _ROWS = 8
+_OTHERS = {"linear", "one_hot", "flatten", "append_constant"}
 
 
 class Forward:
@@ -28,7 +29,8 @@ class Forward:
 
     Args:
         layers: one mapping for each layer, ``op`` being ``one_hot`` (``n``), ``flatten``, ``linear``
-            (``weight``, ``bias``: names of arrays ``[out, in]`` and ``[out]``) or an activation.
+            (``weight``, ``bias``: names of arrays ``[out, in]`` and ``[out]``), an activation, or as the last
+            one ``append_constant`` (``value``: name of an array ``[k]``), which widens the outputs.
         arrays: the weights by name. They are copied: later changes do not reach this object.
         normalizer: ``mean`` and ``var`` (names of arrays) and ``clip``; frozen statistics that scale
             observations first.
@@ -46,7 +48,9 @@ class Forward:
         self._one_hot = 0
         self._flatten = False
         self._steps: list[tuple[Float32, Float32 | None, list[Activation]]] = []
+        self._tail: Float32 | None = None
         self._buffers: dict[int, tuple[Float32, list[Float32]]] = {}
+        self._ends: dict[int, Float32] = {}
         for layer in layers:
             self._add(dict(layer), arrays)
         if not self._steps:
@@ -54,7 +58,7 @@ class Forward:
                 "found a policy description without a linear layer, expected one or more"
             )
         self.inputs = int(self._steps[0][0].shape[0])
-        self.outputs = int(self._steps[-1][0].shape[1])
+        self.outputs = int(self._steps[-1][0].shape[1]) + (0 if self._tail is None else len(self._tail))
         self._scale: tuple[Array, Array, float] | None = None
         if normalizer is not None:
             mean, var = (np.asarray(_find(arrays, normalizer[key]), np.float64) for key in ("mean", "var"))
@@ -81,7 +85,16 @@ class Forward:
             for apply in activations:
                 apply(out)
             x = out
-        return x, count
+        return (x if self._tail is None else self._appended(x, self._tail)), count
+
+    def _appended(self, x: Float32, tail: Float32) -> Float32:
+        rows, width = x.shape
+        if rows not in self._ends:
+            self._ends[rows] = np.empty((rows, self.outputs), np.float32)
+        end = self._ends[rows]
+        end[:, :width] = x
+        end[:, width:] = tail  # each time: whoever got the last outputs may have changed them
+        return end
 
     def _enter(self, observations: Array, x: Float32) -> None:
         if self._one_hot:
@@ -109,6 +122,8 @@ class Forward:
 
     def _add(self, layer: dict[str, Any], arrays: Mapping[str, Array]) -> None:
         op = layer["op"]
+        if self._tail is not None:
+            raise ConfigurationError(f"found layer {op!r} behind append_constant, expected nothing")
         if op == "linear":
             # [in, out] in memory order: BLAS is faster on it, and rounds alike for any number of rows.
             weight = np.array(_find(arrays, layer["weight"]).T, np.float32, order="C")
@@ -118,6 +133,8 @@ class Forward:
         elif op in NAMES and self._steps:
             if op != "identity":
                 self._steps[-1][2].append(activation(op, layer.get("parameter")))
+        elif op == "append_constant" and self._steps:
+            self._tail = np.array(_find(arrays, layer["value"]), np.float32)
         elif op == "one_hot" and not self._steps:
             self._one_hot = int(layer["n"])
         elif op == "flatten" and not self._steps:
@@ -125,7 +142,8 @@ class Forward:
         else:
             raise ConfigurationError(
                 f"found layer {op!r} in a policy description, expected one of "
-                f"{', '.join(sorted(NAMES | {'linear', 'one_hot', 'flatten'}))}, the last two only in front"
+                f"{', '.join(sorted(NAMES | _OTHERS))}, one_hot and flatten only in front, "
+                "append_constant only behind"
             )
 
 

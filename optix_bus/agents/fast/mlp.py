@@ -58,11 +58,15 @@ class FlatMLP:
     Args:
         sizes: units of input, hidden layers and output.
         activations: one name of `ACTIVATIONS` for each hidden layer; the output is linear.
+        constants: parameters ``[constants, 1]`` that stand below the outputs, the same for every input.
     """
 
-    def __init__(self, sizes: Sequence[int], activations: Sequence[str]) -> None:
+    def __init__(self, sizes: Sequence[int], activations: Sequence[str], constants: int = 0) -> None:
         self.sizes = tuple(sizes)
+        self.constants = constants
         self.shapes = [(out, fan_in + 1) for fan_in, out in itertools.pairwise(sizes)]
+        if constants:
+            self.shapes.append((constants, 1))
         self.count = sum(rows * columns for rows, columns in self.shapes)
         self._activations = [ACTIVATIONS[name] for name in activations]
         self._buffers: dict[int, tuple[list[Float32], list[Float32], list[Float32]]] = {}
@@ -77,24 +81,30 @@ class FlatMLP:
         return views
 
     def forward(self, layers: Sequence[Float32], x: Float32) -> Float32:
-        """Outputs ``[out, n]`` of inputs ``[in + 1, n]`` whose last row is ones.
+        """Outputs ``[out + constants, n]`` of inputs ``[in + 1, n]`` whose last row is ones.
 
         The array is overwritten by the next call.
         """
         outputs, _, _ = self._buffer(x.shape[1])
         self._inputs = [x, *outputs[:-1]]
+        last = len(self._activations)
         for weights, inputs, out, (apply, _) in zip(
-            layers[:-1], self._inputs[:-1], outputs[:-1], self._activations, strict=True
+            layers[:last], self._inputs[:-1], outputs[:-1], self._activations, strict=True
         ):
             np.matmul(weights, inputs, out=out[:-1])
             apply(out[:-1])
-        np.matmul(layers[-1], self._inputs[-1], out=outputs[-1])
+        np.matmul(layers[last], self._inputs[-1], out=outputs[-1][: self.sizes[-1]])
+        if self.constants:
+            outputs[-1][self.sizes[-1] :] = layers[-1]
         return outputs[-1]
 
     def backward(self, layers: Sequence[Float32], gradients: Sequence[Float32], d: Float32) -> None:
-        """Write dL/dlayer into ``gradients``, from dL/doutput ``[out, n]`` at the inputs of `forward`."""
+        """Write dL/dlayer into ``gradients``, from dL/doutput at the inputs of `forward`."""
         _, deltas, scratch = self._buffer(d.shape[1])
-        for number in range(len(layers) - 1, -1, -1):
+        if self.constants:
+            np.add.reduce(d[self.sizes[-1] :], axis=1, keepdims=True, out=gradients[-1])
+            d = d[: self.sizes[-1]]
+        for number in range(len(self._activations), -1, -1):
             np.matmul(d, self._inputs[number].T, out=gradients[number])
             if number > 0:
                 before = deltas[number - 1]
@@ -107,7 +117,7 @@ class FlatMLP:
             hidden, out = self.sizes[1:-1], self.sizes[-1]
             outputs = [np.ones((units + 1, n), np.float32) for units in hidden]
             deltas, scratch = ([np.empty((units, n), np.float32) for units in hidden] for _ in range(2))
-            self._buffers[n] = ([*outputs, np.empty((out, n), np.float32)], deltas, scratch)
+            self._buffers[n] = ([*outputs, np.empty((out + self.constants, n), np.float32)], deltas, scratch)
         return self._buffers[n]
 
 

@@ -1,11 +1,11 @@
 """The PPO update with its gradient derived by hand.
 
-With ``p`` the probabilities of one row, ``a`` the action, ``r`` its ratio, ``A`` its advantage and ``H`` the
-entropy of the row, averaged over ``n`` rows:
+With ``r`` the ratio of one row and ``A`` its advantage, averaged over ``n`` rows:
 
-    d policy loss / d logits = -(1/n) A r [r A <= clip(r) A] (onehot(a) - p)
-    d entropy     / d logits = -(1/n) p (log p + H)
-    d value loss  / d value  =  (2/n) (v - R), or 0 where the clipped error is the larger one
+    d policy loss / d log p(a) = -(1/n) A r [r A <= clip(r) A]
+    d value loss  / d value    =  (2/n) (v - R), or 0 where the clipped error is the larger one
+
+What follows from the first, and from the entropy, is up to the head (`optix_bus.agents.fast.heads`).
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from optix_bus.agents.batch import STATISTICS, Batch
 from optix_bus.agents.fast.adam import FlatAdam
+from optix_bus.agents.fast.heads import HandmadeHead
 from optix_bus.agents.fast.mlp import FlatMLP, Float32
 
+Array = np.ndarray[Any, Any]
 Params = Mapping[str, Any]
 
 
@@ -31,7 +32,8 @@ class HandmadePPO:
         gradients: like ``parameters``, of the last minibatch.
     """
 
-    def __init__(self, actor: FlatMLP, critic: FlatMLP) -> None:
+    def __init__(self, actor: FlatMLP, critic: FlatMLP, head: HandmadeHead) -> None:
+        self.head = head
         self.actor = actor
         self.critic = critic
         self.parameters: Float32 = np.zeros(actor.count + critic.count, np.float32)
@@ -45,10 +47,10 @@ class HandmadePPO:
         """V ``[n]`` of inputs ``[in + 1, n]``."""
         return np.array(self.critic.forward(self.critic_layers, x)[0])
 
-    def log_probs(self, x: Float32, actions: npt.NDArray[np.int64]) -> Float32:
-        """Log-probabilities ``[n]`` of actions ``[n]``."""
-        log_all, _ = _log_softmax(self.actor.forward(self.actor_layers, x))
-        return np.asarray(log_all[actions, np.arange(len(actions))], np.float32)
+    def log_probs(self, x: Float32, actions: Array) -> Float32:
+        """Log-probabilities ``[n]`` of actions ``[n, ...]``."""
+        outputs = self.actor.forward(self.actor_layers, x)
+        return np.asarray(self.head.evaluate(outputs, self.head.columns(actions))[0], np.float32)
 
     def update(
         self, x: Float32, batch: Batch, params: Params, adam: FlatAdam, rng: np.random.Generator
@@ -56,13 +58,14 @@ class HandmadePPO:
         """All epochs of one window, inputs ``[in + 1, N]``; see `optix_bus.agents.batch.PPOUpdate.update`."""
         rows, size, limit = len(batch.actions), params["minibatch_size"], params["target_kl"]
         columns = np.stack([batch.log_probs, batch.advantages, batch.returns, batch.values])
+        taken = self.head.columns(batch.actions)
         initial: dict[str, float] = {}
         statistics: list[tuple[float, ...]] = []
         norms: list[float] = []
         updates, far = 0, False
         for epoch in range(params["n_epochs"]):
             order = rng.permutation(rows)
-            inputs, numbers, actions = x[:, order], columns[:, order], batch.actions[order]
+            inputs, numbers, actions = x[:, order], columns[:, order], taken[..., order]
             # Numbers about the update cost a sixth of it, and only the last epoch's are reported.
             report = epoch == params["n_epochs"] - 1 or limit is not None
             statistics, norms = [], []
@@ -71,7 +74,7 @@ class HandmadePPO:
                 exact = batch.on_policy and not initial
                 found, ratio = self.differentiate(
                     inputs[:, part],
-                    actions[part],
+                    actions[..., part],
                     numbers[:, part],
                     params,
                     exact=exact,
@@ -104,7 +107,7 @@ class HandmadePPO:
     def differentiate(
         self,
         x: Float32,
-        actions: npt.NDArray[np.int64],
+        actions: Array,
         numbers: Float32,
         params: Params,
         *,
@@ -115,7 +118,7 @@ class HandmadePPO:
 
         Args:
             x: ``[in + 1, n]``.
-            actions: ``[n]``.
+            actions: rows last, as the head's ``columns`` gives them.
             numbers: ``[4, n]``, log_probs, advantages, returns and values as in `Batch`.
             params: hyperparameters of the card.
             exact: the networks are still the ones that acted: the ratio is 1 by definition.
@@ -126,9 +129,7 @@ class HandmadePPO:
         """
         old, advantages, returns, old_values = numbers
         n = x.shape[1]
-        log_all, p = _log_softmax(self.actor.forward(self.actor_layers, x))
-        index = np.arange(n)
-        log_probs = log_all[actions, index]
+        log_probs, entropy = self.head.evaluate(self.actor.forward(self.actor_layers, x), actions)
         log_ratio = np.zeros(n, np.float32) if exact else log_probs - old
         ratio = np.exp(log_ratio)
         if params["normalize_advantage"] and n > 1:
@@ -139,14 +140,7 @@ class HandmadePPO:
         limited = np.clip(ratio, 1.0 - clip, 1.0 + clip) * advantages
         pull = np.where(gain <= limited, gain, 0.0)
         pull /= -n
-        d = p * -pull
-        d[actions, index] += pull
-        weighted = p * log_all
-        entropy = -weighted.sum(axis=0)
-        if entropy_coef != 0.0:
-            weighted += p * entropy
-            weighted *= entropy_coef / n
-            d += weighted
+        d = self.head.backward(pull, entropy_coef / n)
         self.actor.backward(self.actor_layers, self._actor_gradients, d)
 
         values = self.critic.forward(self.critic_layers, x)
@@ -176,13 +170,3 @@ class HandmadePPO:
         if norm + 1e-6 > limit:
             self.gradients *= limit / (norm + 1e-6)
         return norm
-
-
-def _log_softmax(logits: Float32) -> tuple[Float32, Float32]:
-    """Log-probabilities and probabilities ``[A, n]``; the logits are overwritten."""
-    logits -= np.maximum.reduce(logits, axis=0)
-    p = np.exp(logits)
-    total = np.add.reduce(p, axis=0)
-    p /= total
-    logits -= np.log(total)
-    return logits, p

@@ -17,29 +17,38 @@ from torch import nn
 
 from optix_bus.agents.batch import Batch, Float32
 from optix_bus.agents.fast.adam import FlatAdam
+from optix_bus.agents.fast.heads import handmade
 from optix_bus.agents.fast.mlp import ACTIVATIONS, FlatMLP, with_ones
 from optix_bus.agents.fast.ppo import HandmadePPO
-from optix_bus.agents.torch.networks import OneHot, describe, linear_layers
+from optix_bus.agents.heads import Categorical, Head
+from optix_bus.agents.torch.networks import OneHot, constants, describe, linear_layers
 
 # Larger layers keep BLAS busy by themselves; there PyTorch's threads win.
 _WIDEST = 512
 # Rows of one forward pass outside the update.
 _CHUNK = 4096
+_CATEGORICAL = Categorical()
 _HOOKS = ("_backward_hooks", "_backward_pre_hooks", "_post_accumulate_grad_hooks")
 
 
 def why_not_fast(
-    actor: nn.Module, critic: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
+    actor: nn.Module,
+    critic: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+    head: Head = _CATEGORICAL,
 ) -> str:
     """What stands against the handmade update; empty where nothing does."""
+    if handmade(head) is None:
+        return f"it has no gradient of the head {head.description()['head']}"
     if device.type != "cpu":
         return f"the networks are on {device}, it runs on the CPU"
     for name, module in (("actor", actor), ("critic", critic)):
         reason = _unfit(module)
         if reason:
             return f"the {name} {reason}"
-    layers = [*linear_layers(actor), *linear_layers(critic)]
-    own = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
+    layers = [layer for module in (actor, critic) for layer in (*linear_layers(module), *constants(module))]
+    own = [parameter for layer in layers for parameter in layer._parameters.values() if parameter is not None]
     if len({id(p) for p in own}) != len(own):
         return "layers share parameters"
     if type(optimizer) is not torch.optim.Adam:
@@ -64,14 +73,20 @@ def why_not_fast(
 class FastPPO:
     """`optix_bus.agents.batch.PPOUpdate` by hand, for networks and optimizers that `why_not_fast` passes."""
 
-    def __init__(self, actor: nn.Module, critic: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(
+        self,
+        actor: nn.Module,
+        critic: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        head: Head = _CATEGORICAL,
+    ) -> None:
         self._optimizer = optimizer
-        self._pairs = [
-            (layer.weight, layer.bias) for module in (actor, critic) for layer in linear_layers(module)
-        ]
+        #: Each parameter and where in its layer it lies, in the order of the flat vector.
+        self._places = [place for module in (actor, critic) for place in _places(module)]
         self._one_hot = next((layer.n for layer in actor.modules() if isinstance(layer, OneHot)), 0)
-        self._minds = HandmadePPO(_flat(actor), _flat(critic))
-        self._layers = [*self._minds.actor_layers, *self._minds.critic_layers]
+        by_hand = handmade(head)
+        assert by_hand is not None
+        self._minds = HandmadePPO(_flat(actor), _flat(critic), by_hand)
         self._adam = FlatAdam(len(self._minds.parameters))
 
     def values(self, observations: Float32) -> Float32:
@@ -80,8 +95,8 @@ class FastPPO:
         parts = [self._minds.values(self._columns(part)) for part in _chunks(observations)]
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
-    def log_probs(self, observations: Float32, actions: npt.NDArray[np.int64]) -> Float32:
-        """Log-probabilities ``[N]`` of actions ``[N]``."""
+    def log_probs(self, observations: Float32, actions: npt.NDArray[Any]) -> Float32:
+        """Log-probabilities ``[N]`` of actions ``[N, ...]``."""
         self._fetch()
         pairs = zip(_chunks(observations), _chunks(actions), strict=True)
         return np.concatenate([self._minds.log_probs(self._columns(part), index) for part, index in pairs])
@@ -108,9 +123,8 @@ class FastPPO:
         return with_ones(rows)
 
     def _fetch(self) -> None:
-        for (weight, bias), layer in zip(self._pairs, self._layers, strict=True):
-            layer[:, :-1] = weight.detach().numpy()
-            layer[:, -1] = bias.detach().numpy()
+        for parameter, own in self._views(self._minds.parameters):
+            own[...] = parameter.detach().numpy()
 
     def _fetch_moments(self) -> None:
         group, state = self._optimizer.param_groups[0], self._optimizer.state
@@ -120,35 +134,38 @@ class FastPPO:
         adam.steps = 0
         for flat, name in ((adam.first, "exp_avg"), (adam.second, "exp_avg_sq")):
             flat[:] = 0.0
-            for (weight, bias), layer in zip(self._pairs, self._split(flat), strict=True):
-                if state.get(weight):
-                    layer[:, :-1] = state[weight][name].numpy()
-                    layer[:, -1] = state[bias][name].numpy()
-                    adam.steps = int(state[weight]["step"])
+            for parameter, own in self._views(flat):
+                if state.get(parameter):
+                    own[...] = state[parameter][name].numpy()
+                    adam.steps = int(state[parameter]["step"])
 
     def _bring_back(self) -> None:
-        firsts, seconds = self._split(self._adam.first), self._split(self._adam.second)
-        for (weight, bias), layer, first, second in zip(
-            self._pairs, self._layers, firsts, seconds, strict=True
-        ):
-            for parameter, columns in ((weight, np.s_[:, :-1]), (bias, np.s_[:, -1])):
-                with torch.no_grad():
-                    parameter.copy_(torch.from_numpy(layer[columns]))
-                state = self._optimizer.state[parameter]
-                state["step"] = torch.tensor(float(self._adam.steps))
-                state["exp_avg"] = torch.from_numpy(first[columns].copy())
-                state["exp_avg_sq"] = torch.from_numpy(second[columns].copy())
+        adam = self._adam
+        found = (self._views(flat) for flat in (self._minds.parameters, adam.first, adam.second))
+        for (parameter, own), (_, first), (_, second) in zip(*found, strict=True):
+            with torch.no_grad():
+                parameter.copy_(torch.from_numpy(own))
+            state = self._optimizer.state[parameter]
+            state["step"] = torch.tensor(float(adam.steps))
+            state["exp_avg"] = torch.from_numpy(first.copy())
+            state["exp_avg_sq"] = torch.from_numpy(second.copy())
 
-    def _split(self, flat: Float32) -> list[Float32]:
+    def _views(self, flat: Float32) -> list[tuple[torch.Tensor, Float32]]:
+        """Each parameter with its part of a flat vector."""
         cut = self._minds.actor.count
-        return [*self._minds.actor.split(flat[:cut]), *self._minds.critic.split(flat[cut:])]
+        layers = [*self._minds.actor.split(flat[:cut]), *self._minds.critic.split(flat[cut:])]
+        return [
+            (parameter, layer[place])
+            for layer, places in zip(layers, self._places, strict=True)
+            for parameter, place in places
+        ]
 
 
 def _unfit(module: nn.Module) -> str:
     layers = describe(module, "")
     if layers is None:
         return "is more than linear layers and simple activations in float32"
-    kinds = [layer["op"] for layer in layers if layer["op"] not in ("one_hot", "flatten")]
+    kinds = [layer["op"] for layer in layers if layer["op"] not in ("one_hot", "flatten", "append_constant")]
     allowed = {"linear", *ACTIVATIONS}
     if not set(kinds) <= allowed:
         return f"has {', '.join(sorted(set(kinds) - allowed))}, it knows {', '.join(sorted(ACTIVATIONS))}"
@@ -170,4 +187,14 @@ def _flat(module: nn.Module) -> FlatMLP:
     linears = linear_layers(module)
     described = describe(module, "") or []
     names = [layer["op"] for layer in described if layer["op"] in ACTIVATIONS]
-    return FlatMLP([linears[0].in_features, *(layer.out_features for layer in linears)], names)
+    sizes = [linears[0].in_features, *(layer.out_features for layer in linears)]
+    return FlatMLP(sizes, names, sum(len(each.value) for each in constants(module)))
+
+
+def _places(module: nn.Module) -> list[list[tuple[torch.Tensor, Any]]]:
+    """The parameters of each layer of `_flat`, with their places in it."""
+    places: list[list[tuple[torch.Tensor, Any]]] = [
+        [(layer.weight, np.s_[:, :-1]), (layer.bias, np.s_[:, -1])] for layer in linear_layers(module)
+    ]
+    places += [[(layer.value, np.s_[:, 0])] for layer in constants(module)]
+    return places

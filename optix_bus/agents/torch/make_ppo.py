@@ -7,11 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
+from optix_bus.agents.cards.gaussian_ppo import GAUSSIAN_PPO
 from optix_bus.agents.cards.ppo import PPO
-from optix_bus.agents.torch.networks import build_mlp
+from optix_bus.agents.heads import head_for
+from optix_bus.agents.torch.gaussian_ppo import TorchGaussianPPOAgent
+from optix_bus.agents.torch.networks import AppendConstant, build_mlp
 from optix_bus.agents.torch.ppo import TorchPPOAgent
 from optix_bus.agents.tunable import complete
+from optix_bus.rl import ObsNormalizer, RewardNormalizer
 from optix_bus.types import HyperparamSet, SpaceSpec
 
 
@@ -22,18 +27,63 @@ def make_ppo(
     device: str,
     seed: int | None,
 ) -> TorchPPOAgent:
-    """Separate tanh networks, 2 x 64 by default; orthogonal, gain sqrt 2, .01 at the policy, 1 at the value."""
+    """Separate tanh networks; orthogonal weights with gain sqrt 2, .01 at the policy and 1 at the value."""
     params = complete(PPO, hyperparams)
-    if seed is None:
-        seed = int(torch.randint(2**62, ()))
+    seed = _seed(seed)
+    outputs = head_for(spaces.action).outputs
+    assert outputs is not None
+    actor, critic = _networks(spaces, hidden_sizes, outputs, seed)
+    optimizer = _optimizer(params, actor, critic)
+    return TorchPPOAgent(actor, critic, optimizer, params, device, seed=seed, spaces=spaces)
+
+
+def make_gaussian_ppo(
+    spaces: SpaceSpec,
+    hidden_sizes: Sequence[int] | None,
+    hyperparams: HyperparamSet | Mapping[str, Any] | None,
+    device: str,
+    seed: int | None,
+) -> TorchGaussianPPOAgent:
+    """As `make_ppo`, with normalised observations and rewards; the standard deviation is a parameter."""
+    params = complete(GAUSSIAN_PPO, hyperparams)
+    seed = _seed(seed)
+    dim = math.prod(spaces.action.shape)
+    actor, critic = _networks(spaces, hidden_sizes, dim, seed)
+    # Half of the reach of an action: Andrychowicz et al. 2021, https://arxiv.org/abs/2006.05990, section 3.2.
+    actor.append(AppendConstant(torch.full((dim,), math.log(0.5))))
+    normalizer = None if spaces.observation.kind == "discrete" else ObsNormalizer(spaces.observation.shape)
+    return TorchGaussianPPOAgent(
+        actor,
+        critic,
+        _optimizer(params, actor, critic),
+        dim,
+        params,
+        device,
+        RewardNormalizer(params.params["gamma"]),
+        normalizer,
+        seed=seed,
+        spaces=spaces,
+    )
+
+
+def _networks(
+    spaces: SpaceSpec, hidden_sizes: Sequence[int] | None, outputs: int, seed: int
+) -> tuple[nn.Sequential, nn.Sequential]:
     generator = torch.Generator().manual_seed(seed)
     sizes = (64, 64) if hidden_sizes is None else hidden_sizes
     one_hot = spaces.observation.kind == "discrete"
     inputs = spaces.observation.n if one_hot else math.prod(spaces.observation.shape)
     actor, critic = (
-        build_mlp(inputs, sizes, outputs, output_gain=gain, generator=generator, one_hot=one_hot)
-        for outputs, gain in ((spaces.action.n, 0.01), (1, 1.0))
+        build_mlp(inputs, sizes, numbers, output_gain=gain, generator=generator, one_hot=one_hot)
+        for numbers, gain in ((outputs, 0.01), (1, 1.0))
     )
+    return actor, critic
+
+
+def _optimizer(params: HyperparamSet, actor: nn.Module, critic: nn.Module) -> torch.optim.Adam:
     parameters = [*actor.parameters(), *critic.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=params.params["learning_rate"], eps=1e-5, fused=True)
-    return TorchPPOAgent(actor, critic, optimizer, params, device, seed=seed, spaces=spaces)
+    return torch.optim.Adam(parameters, lr=params.params["learning_rate"], eps=1e-5, fused=True)
+
+
+def _seed(seed: int | None) -> int:
+    return int(torch.randint(2**62, ())) if seed is None else seed

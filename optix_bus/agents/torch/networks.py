@@ -35,6 +35,24 @@ class OneHot(nn.Module):
         return nn.functional.one_hot(flat, self.n).to(torch.get_default_dtype())
 
 
+class AppendConstant(nn.Module):
+    """Numbers that do not depend on the input, behind those that do: ``[B, n]`` to ``[B, n + k]``.
+
+    As the last layer of a Gaussian actor it holds the logarithms of the standard deviations.
+
+    Args:
+        value: ``[k]``, where training begins.
+    """
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__()
+        self.value = nn.Parameter(value)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Append the value to each row."""
+        return torch.cat([x, self.value.expand(len(x), -1)], dim=-1)
+
+
 def build_mlp(
     inputs: int,
     hidden_sizes: Sequence[int],
@@ -108,12 +126,22 @@ def output_size(module: nn.Module) -> int | None:
     """Numbers that a feed-forward network puts out; None where it is no network that `describe` knows."""
     if describe(module, "") is None:
         return None
-    return linear_layers(module)[-1].out_features
+    return linear_layers(module)[-1].out_features + sum(len(each.value) for each in constants(module))
 
 
-def check_networks(actor: nn.Module, critic: nn.Module, spaces: SpaceSpec) -> None:
-    """Raise `Unsuitable` unless actor and critic take the observations and give the outputs they should."""
-    wanted = {"actor": (actor, spaces.action.n), "critic": (critic, 1)}
+def constants(module: nn.Module) -> list[AppendConstant]:
+    """The `AppendConstant` at the end of a network, if there is one."""
+    return [layer for layer in module.modules() if isinstance(layer, AppendConstant)]
+
+
+def check_networks(
+    actor: nn.Module, critic: nn.Module, spaces: SpaceSpec, outputs: int | None = None
+) -> None:
+    """Raise `Unsuitable` unless actor and critic take the observations and give the outputs they should.
+
+    ``outputs`` are those of the actor, by default one for each discrete action.
+    """
+    wanted = {"actor": (actor, spaces.action.n if outputs is None else outputs), "critic": (critic, 1)}
     device = next(actor.parameters()).device
     example = torch.zeros((2, *spaces.observation.shape), device=device)
     for name, (module, size) in wanted.items():
@@ -148,7 +176,8 @@ def describe(module: nn.Module, prefix: str) -> list[dict[str, Any]] | None:
     linears = [layer for layer in layers if layer["op"] == "linear"]
     first_linear = next((n for n, layer in enumerate(layers) if layer["op"] == "linear"), -1)
     in_front = all(number < first_linear for number in fronts) and first_linear == len(fronts)
-    return layers if linears and in_front and len(fronts) <= 1 else None
+    behind = any(layer["op"] == "append_constant" for layer in layers[:-1])
+    return layers if linears and in_front and len(fronts) <= 1 and not behind else None
 
 
 def _collect(module: nn.Module, prefix: str, layers: list[dict[str, Any]]) -> bool:
@@ -179,6 +208,11 @@ def _layer(module: nn.Module, prefix: str) -> dict[str, Any] | None:
         return {"op": _PLAIN[kind]}
     if isinstance(module, OneHot):
         return {"op": "one_hot", "n": module.n}
+    if kind is AppendConstant:
+        assert isinstance(module, AppendConstant)
+        if module.value.dtype is not torch.float32:
+            return None
+        return {"op": "append_constant", "value": f"{prefix}.value"}
     if kind is nn.Flatten and module.start_dim == 1 and module.end_dim == -1:
         return {"op": "flatten"}
     if kind is nn.ELU:

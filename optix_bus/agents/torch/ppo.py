@@ -1,4 +1,4 @@
-"""PPO for discrete actions. The card is `optix_bus.agents.cards.ppo`."""
+"""PPO for discrete actions, and what it shares with PPO for continuous ones. The card is `PPO`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from optix_bus.agents.batch import PPOUpdate
+from optix_bus.agents.cards.card import Card
 from optix_bus.agents.cards.ppo import PPO
+from optix_bus.agents.heads import Categorical, Head, head_for
 from optix_bus.agents.ppo_learning import learn_window
 from optix_bus.agents.torch.base import TorchLearner
 from optix_bus.agents.torch.device import resolve_device
@@ -23,15 +25,15 @@ from optix_bus.rl import ObsNormalizer, RewardNormalizer
 from optix_bus.types import EpisodeData, HyperparamSet, SpaceSpec
 
 
-class TorchPPOAgent(TorchLearner):
-    """PPO with the clipped objective and GAE, for your own actor and critic.
+class PPOLearner(TorchLearner):
+    """PPO with the clipped objective and GAE, for any head.
 
     Nothing is kept between acting and learning: a window learns alike whoever acted it. Where the window says
     that it was acted by this very version of the policy (``metadata["policy_version"]``), or holds no
     log-probabilities at all, the old log-probabilities are recomputed; otherwise the recorded ones count.
 
     Args:
-        actor: observations ``[B, *obs_shape]`` float32 to logits ``[B, n_actions]``.
+        actor: observations ``[B, *obs_shape]`` float32 to the outputs of the head.
         critic: observations to values ``[B, 1]``.
         optimizer: over the parameters of both.
         hyperparams: what differs from the card's defaults; the learning rate defaults to the optimizer's.
@@ -44,12 +46,9 @@ class TorchPPOAgent(TorchLearner):
         seed: of acting, shuffling and perturbing; None takes it from torch's generator, so that
             ``torch.manual_seed`` covers it.
         spaces: checked against the networks when given.
+        head: what becomes of the actor's outputs; without one, the spaces say it, and without spaces they are
+            logits of discrete actions.
     """
-
-    card = PPO
-    default_param_bounds: ClassVar[dict[str, tuple[float, float]]] = dict(PPO.bounds)
-    default_log_params: ClassVar[Sequence[str]] = list(PPO.log_params)
-    default_min_episodes_before_dormant: ClassVar[int] = PPO.min_episodes_before_dormant
 
     def __init__(
         self,
@@ -64,14 +63,16 @@ class TorchPPOAgent(TorchLearner):
         fast: bool | Literal["auto"] = "auto",
         seed: int | None = None,
         spaces: SpaceSpec | None = None,
+        head: Head | None = None,
     ) -> None:
         small = describe(actor, "actor") is not None and describe(critic, "critic") is not None
         where = resolve_device(device, small=small)
         self._actor = actor.to(where)
         self._critic = critic.to(where)
         self._optimizer = optimizer
-        if spaces is not None:
-            check_networks(self._actor, self._critic, spaces)
+        self._given_head = head_for(spaces.action) if head is None and spaces is not None else head
+        if spaces is not None and self._given_head is not None:
+            check_networks(self._actor, self._critic, spaces, self._given_head.outputs)
         super().__init__(hyperparams, where, obs_normalizer, reward_normalizer, seed)
         self._fast = fast
         if fast is True:
@@ -85,9 +86,12 @@ class TorchPPOAgent(TorchLearner):
     def _optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         return {"optimizer": self._optimizer}
 
-    def action_probs(self, observation: Any) -> npt.NDArray[np.float32]:
-        """Probability of each action for one observation, ``[n_actions]``."""
-        return np.asarray(self._acting.policy().action_probs(np.asarray(observation)[None])[0])
+    def _head(self) -> Mapping[str, Any]:
+        return self._actions().description()
+
+    def _actions(self) -> Head:
+        """What becomes of the actor's outputs."""
+        return self._given_head or Categorical(output_size(self._actor))
 
     def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
         """One PPO update from a window ``[T]`` or ``[T, B]``.
@@ -110,7 +114,7 @@ class TorchPPOAgent(TorchLearner):
             obs_normalizer=self._obs_normalizer,
             reward_normalizer=self._reward_normalizer,
             policy_version=self.policy_version,
-            n_actions=output_size(self._actor),
+            head=self._actions(),
         )
         self._weights_changed(self.policy_version + 1)
         return report
@@ -118,11 +122,28 @@ class TorchPPOAgent(TorchLearner):
     def _way_to_update(self) -> PPOUpdate:
         # Asked for each window: users freeze layers, change the optimizer or replace networks in between.
         reason = "fast=False" if self._fast is False else ""
-        reason = reason or why_not_fast(self._actor, self._critic, self._optimizer, self._device)
+        head = self._actions()
+        reason = reason or why_not_fast(self._actor, self._critic, self._optimizer, self._device, head)
         if not reason:
-            return FastPPO(self._actor, self._critic, self._optimizer)
+            return FastPPO(self._actor, self._critic, self._optimizer, head)
         if self._fast is True:
             raise Unsuitable(
                 f"fast=True, but the update cannot be computed by hand: {reason}; try fast='auto'"
             )
-        return AutogradPPO(self._actor, self._critic, self._optimizer, self._device)
+        return AutogradPPO(self._actor, self._critic, self._optimizer, self._device, head)
+
+
+class TorchPPOAgent(PPOLearner):
+    """PPO for discrete actions, with your own actor and critic; the arguments are those of `PPOLearner`.
+
+    The actor gives logits ``[B, n_actions]``.
+    """
+
+    card: ClassVar[Card] = PPO
+    default_param_bounds: ClassVar[dict[str, tuple[float, float]]] = dict(PPO.bounds)
+    default_log_params: ClassVar[Sequence[str]] = list(PPO.log_params)
+    default_min_episodes_before_dormant: ClassVar[int] = PPO.min_episodes_before_dormant
+
+    def action_probs(self, observation: Any) -> npt.NDArray[np.float32]:
+        """Probability of each action for one observation, ``[n_actions]``."""
+        return np.asarray(self._acting.policy().action_probs(np.asarray(observation)[None])[0])

@@ -7,27 +7,37 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from optix_bus.agents.batch import STATISTICS, Batch, Float32
+from optix_bus.agents.heads import Categorical, Head
+from optix_bus.agents.torch.distributions import evaluate
 from optix_bus.agents.torch.networks import floating_type
+
+Array = np.ndarray[Any, Any]
 
 # Rows of one forward pass outside the update: bounds the memory that a long window of images takes.
 _CHUNK = 16384
+_CATEGORICAL = Categorical()
 
 
 class AutogradPPO:
     """`optix_bus.agents.batch.PPOUpdate` in PyTorch."""
 
     def __init__(
-        self, actor: nn.Module, critic: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
+        self,
+        actor: nn.Module,
+        critic: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        device: torch.device,
+        head: Head = _CATEGORICAL,
     ) -> None:
+        self._head = head
         self._actor = actor
         self._critic = critic
         self._optimizer = optimizer
@@ -39,17 +49,17 @@ class AutogradPPO:
             parts = [self._critic(x).reshape(-1) for x in torch.split(self._inputs(observations), _CHUNK)]
         return _numpy(parts) if parts else np.zeros(0, np.float32)
 
-    def log_probs(self, observations: Float32, actions: npt.NDArray[np.int64]) -> Float32:
-        """Log-probabilities ``[N]`` of actions ``[N]``."""
+    def log_probs(self, observations: Float32, actions: Array) -> Float32:
+        """Log-probabilities ``[N]`` of actions ``[N, ...]``."""
         with torch.no_grad():
             x, chosen = self._inputs(observations), self._tensor(actions)
             pairs = zip(torch.split(x, _CHUNK), torch.split(chosen, _CHUNK), strict=True)
-            parts = [_log_probs(self._actor(part), index)[1] for part, index in pairs]
+            parts = [evaluate(self._head, self._actor(part), taken)[0] for part, taken in pairs]
         return _numpy(parts)
 
     def update(self, batch: Batch, params: Mapping[str, Any], rng: np.random.Generator) -> dict[str, float]:
         """All epochs of one window; see `optix_bus.agents.batch.PPOUpdate.update`."""
-        modules = (self._actor, self._critic)
+        modules = self._modules
         before = [copy.deepcopy(module.state_dict()) for module in modules]
         moments = copy.deepcopy(self._optimizer.state_dict())
         report = self._epochs(batch, params, rng)
@@ -60,8 +70,12 @@ class AutogradPPO:
             report["loss"] = math.nan
         return report
 
+    @property
+    def _modules(self) -> tuple[nn.Module, ...]:
+        return (self._actor, self._critic)
+
     def _epochs(self, batch: Batch, params: Mapping[str, Any], rng: np.random.Generator) -> dict[str, float]:
-        numbers: tuple[np.ndarray[Any, Any], ...] = (
+        numbers: tuple[Array, ...] = (
             batch.actions,
             batch.log_probs,
             batch.advantages,
@@ -70,20 +84,18 @@ class AutogradPPO:
         )
         tensors = (self._inputs(batch.observations), *(self._tensor(array) for array in numbers))
         parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
-        rows, size, limit = len(batch.actions), params["minibatch_size"], params["target_kl"]
+        size, limit = params["minibatch_size"], params["target_kl"]
         initial: dict[str, float] = {}
         statistics: list[Tensor] = []
         norms: list[Tensor] = []
         updates, far = 0, False
         for _ in range(params["n_epochs"]):
-            # One gather for each epoch: minibatches are then plain slices.
-            order = torch.from_numpy(rng.permutation(rows)).to(self._device)
-            shuffled = tuple(tensor[order] for tensor in tensors)
             statistics, norms = [], []
-            for start in range(0, rows, size):
-                part = tuple(tensor[start : start + size] for tensor in shuffled)
+            for part in self._minibatches(tensors, size, rng):
                 exact = batch.on_policy and not initial
-                loss, found, ratio = ppo_loss(self._actor, self._critic, part, params, exact=exact)
+                loss, found, ratio = ppo_loss(
+                    self._actor, self._critic, part, params, exact=exact, head=self._head
+                )
                 statistics.append(found)
                 if not initial:
                     error = float((ratio - 1.0).abs().max())
@@ -103,14 +115,25 @@ class AutogradPPO:
         report = dict(zip(STATISTICS, means, strict=True))
         return {**report, **initial, "grad_norm": grad_norm, "updates": float(updates)}
 
+    def _minibatches(
+        self, tensors: tuple[Tensor, ...], size: int, rng: np.random.Generator
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """Shuffled parts of all rows; each is taken after the gradient step of the one before."""
+        # One gather for each epoch: minibatches are then plain slices.
+        rows = len(tensors[1])
+        order = torch.from_numpy(rng.permutation(rows)).to(self._device)
+        shuffled = tuple(tensor[order] for tensor in tensors)
+        for start in range(0, rows, size):
+            yield tuple(tensor[start : start + size] for tensor in shuffled)
+
     def _finite(self) -> bool:
-        tensors = [p for module in (self._actor, self._critic) for p in module.parameters()]
+        tensors = [p for module in self._modules for p in module.parameters()]
         return bool(torch.stack([torch.isfinite(p).all() for p in tensors]).all())
 
     def _inputs(self, observations: Float32) -> Tensor:
         return self._tensor(observations).to(floating_type(self._actor))
 
-    def _tensor(self, array: np.ndarray[Any, Any]) -> Tensor:
+    def _tensor(self, array: Array) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
 
@@ -121,19 +144,21 @@ def ppo_loss(
     params: Mapping[str, Any],
     *,
     exact: bool = False,
+    head: Head = _CATEGORICAL,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss, its `STATISTICS` and the ratios ``[n]`` of one minibatch.
 
     Args:
-        actor: gives logits.
+        actor: gives the outputs of the head.
         critic: gives values.
         part: observations, actions, log_probs, advantages, returns, values, as in `Batch`.
         params: hyperparameters of the card.
         exact: the networks are still the ones that acted. Recomputed log-probabilities of another batch shape
             may round differently; this keeps the first ratio at exactly 1.
+        head: what becomes of the actor's outputs.
     """
     observations, actions, old, advantages, returns, old_values = part
-    log_all, log_probs = _log_probs(actor(observations), actions)
+    log_probs, entropies = evaluate(head, actor(observations), actions)
     values = critic(observations).squeeze(-1)
     if exact:
         old = log_probs.detach()
@@ -151,7 +176,7 @@ def ppo_loss(
         near = old_values + torch.clamp(values - old_values, -params["clip_value"], params["clip_value"])
         errors = torch.max(errors, (near - returns) ** 2)
     value_loss = errors.mean()
-    entropy = -(log_all.exp() * log_all).sum(-1).mean()
+    entropy = entropies.mean()
     loss = policy_loss + params["vf_coef"] * value_loss - params["entropy_coef"] * entropy
     with torch.no_grad():
         # Schulman 2020, http://joschu.net/blog/kl-approx.html, the estimator k3.
@@ -159,12 +184,6 @@ def ppo_loss(
         clipped = ((ratio - 1.0).abs() > clip).to(kl.dtype).mean()
         numbers = torch.stack([policy_loss, value_loss, entropy, kl, clipped, loss])
     return loss, numbers, ratio.detach()
-
-
-def _log_probs(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of all actions ``[n, A]`` and of the chosen ones ``[n]``."""
-    log_all = torch.log_softmax(logits, dim=-1)
-    return log_all, log_all.gather(1, actions[:, None]).squeeze(1)
 
 
 def _numpy(parts: list[Tensor]) -> Float32:

@@ -1,0 +1,169 @@
+"""What becomes of an actor's outputs: kinds of stochastic policies on paper, the same for every framework.
+
+A head says how many numbers the actor puts out, what acting needs to know about them, and how the actions of
+a window are read. The densities themselves stand beside the mathematics of each framework.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from optix_bus.errors import Unsuitable
+from optix_bus.types import ArraySpec
+
+Array = np.ndarray[Any, Any]
+Float32 = npt.NDArray[np.float32]
+_WIDEST = float(np.finfo(np.float32).max)
+
+
+class Head(Protocol):
+    """A kind of policy; see `optix_bus.agents.acting.load.HEADS` for those that act."""
+
+    @property
+    def outputs(self) -> int | None:
+        """Numbers that the actor puts out for one observation; None where any number will do."""
+        ...
+
+    def description(self) -> dict[str, Any]:
+        """The part of an acting description that is about this head, JSON-able."""
+        ...
+
+    def read(self, actions: Array) -> Array:
+        """Actions ``[N, numbers]`` of a window as the update takes them.
+
+        Raises:
+            Unsuitable: the actor cannot have chosen them.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One of ``n`` actions, from as many logits; read as int64 ``[N]``."""
+
+    n: int | None = None
+
+    @property
+    def outputs(self) -> int | None:
+        """One logit an action."""
+        return self.n
+
+    def description(self) -> dict[str, Any]:
+        """The name alone."""
+        return {"head": "categorical"}
+
+    def read(self, actions: Array) -> npt.NDArray[np.int64]:
+        """See `Head.read`."""
+        if actions.shape[1] != 1:
+            raise Unsuitable(
+                f"found actions of {actions.shape[1]} numbers in the window, expected one: this agent is for "
+                "discrete actions"
+            )
+        chosen = actions[:, 0].astype(np.int64)
+        low, high = int(chosen.min()), int(chosen.max())
+        if low < 0 or (self.n is not None and high >= self.n):
+            outputs = "" if self.n is None else f", but the actor has {self.n} outputs"
+            raise Unsuitable(
+                f"found actions from {low} to {high} in the window{outputs}; the actor needs one output for "
+                "each action, counted from 0"
+            )
+        return chosen
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Independent normal numbers from ``[mean | log_std]``; read as float32 ``[N, dim]``.
+
+    Where the space is bounded on all sides, a mean of 0 is its centre and -1 and 1 are its bounds; otherwise
+    the outputs are in the units of the environment. The action is the sample itself, in those units and
+    whatever the bounds: its density counts; pipelines clip only what the environment is sent.
+
+    Attributes:
+        shape: of one action.
+        low, high: bounds of the space, flattened, or empty.
+    """
+
+    shape: tuple[int, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.low and not all(a < b for a, b in zip(self.low, self.high, strict=True)):
+            raise Unsuitable(
+                f"found action bounds {list(self.low)} to {list(self.high)}, expected low < high"
+            )
+
+    @property
+    def dim(self) -> int:
+        """Numbers in one action."""
+        return math.prod(self.shape)
+
+    @property
+    def outputs(self) -> int:
+        """A mean and a logarithm of the standard deviation for each number."""
+        return 2 * self.dim
+
+    @property
+    def centre(self) -> Float32:
+        """``[dim]``, what a mean of 0 stands for."""
+        if not self.low:
+            return np.zeros(self.dim, np.float32)
+        low, high = bounds_of(self)
+        return np.float32(0.5) * (low + high)
+
+    @property
+    def reach(self) -> Float32:
+        """``[dim]``, how far from the centre a mean of 1 lies."""
+        if not self.low:
+            return np.ones(self.dim, np.float32)
+        low, high = bounds_of(self)
+        return np.float32(0.5) * (high - low)
+
+    def description(self) -> dict[str, Any]:
+        """Name, shape and bounds."""
+        bounds = {"low": list(self.low), "high": list(self.high)}
+        return {"head": "gaussian", "shape": list(self.shape), **bounds}
+
+    def read(self, actions: Array) -> Float32:
+        """See `Head.read`."""
+        if actions.shape[1] != self.dim:
+            raise Unsuitable(
+                f"found actions of {actions.shape[1]} numbers in the window, expected {self.dim}: the actor "
+                "was made for another space"
+            )
+        numbers = actions.astype(np.float32)
+        if not np.isfinite(numbers).all():
+            bad = int(numbers.size - np.isfinite(numbers).sum())
+            raise Unsuitable(
+                f"found {bad} of {numbers.size} numbers in the window's actions that are not finite"
+            )
+        return numbers
+
+
+def head_for(action: ArraySpec) -> Head:
+    """The head for a space of actions.
+
+    Raises:
+        Unsuitable: there is none.
+    """
+    if action.kind == "discrete":
+        return Categorical(action.n)
+    if action.kind == "box" and np.dtype(action.dtype).kind == "f":
+        # Some spaces write "no bounds" as the largest number that there is.
+        bounded = all(b - a < _WIDEST for a, b in zip(action.low, action.high, strict=True))
+        return Gaussian(action.shape, *((action.low, action.high) if bounded else ((), ())))
+    raise Unsuitable(
+        f"no policy of ours has actions of {action.kind} {action.dtype}, shape {list(action.shape)}"
+    )
+
+
+def bounds_of(head: Gaussian) -> tuple[Float32, Float32]:
+    """Lower and upper bounds ``[dim]``; infinite where the space has none."""
+    if not head.low:
+        return np.full(head.dim, -np.inf, np.float32), np.full(head.dim, np.inf, np.float32)
+    return np.asarray(head.low, np.float32), np.asarray(head.high, np.float32)
