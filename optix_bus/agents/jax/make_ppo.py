@@ -1,0 +1,22 @@
+"""PPO in JAX with the networks of the public benchmark tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optix_bus.agents.jax.ppo import FlaxPPOAgent
+from optix_bus.types import HyperparamSet, SpaceSpec
+
+
+def make_ppo(
+    spaces: SpaceSpec,
+    hidden_sizes: Sequence[int] | None,
+    hyperparams: HyperparamSet | Mapping[str, Any] | None,
+    device: str,
+    seed: int | None,
+) -> FlaxPPOAgent:
+    """Separate tanh networks, 2 x 64 by default, with orthogonal weights; see `orthogonal_weights`."""
+    sizes = (64, 64) if hidden_sizes is None else hidden_sizes
+    shape = spaces.observation.shape
+    return FlaxPPOAgent(shape, spaces.action.n, hyperparams, sizes, seed, device=device, spaces=spaces)

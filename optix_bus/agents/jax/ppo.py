@@ -1,0 +1,182 @@
+"""PPO for discrete actions in JAX and Flax. The card is `optix_bus.agents.cards.ppo`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+import numpy.typing as npt
+import optax  # type: ignore[import-untyped]
+from flax import linen as nn
+
+from optix_bus.agents.cards.ppo import PPO
+from optix_bus.agents.jax.acting import FlaxActing
+from optix_bus.agents.jax.device import resolve_device
+from optix_bus.agents.jax.networks import (
+    Weights,
+    build_mlp,
+    check_networks,
+    initial_weights,
+    orthogonal_weights,
+)
+from optix_bus.agents.jax.parts import FlaxParts
+from optix_bus.agents.jax.ppo_program import Networks
+from optix_bus.agents.jax.ppo_update import JaxPPO
+from optix_bus.agents.learner import Learner
+from optix_bus.agents.ppo_learning import learn_window
+from optix_bus.errors import ConfigurationError
+from optix_bus.rl import ObsNormalizer, RewardNormalizer
+from optix_bus.types import ArraySpec, EpisodeData, HyperparamSet, SpaceSpec
+
+#: Adam without its learning rate; epsilon as in the authors' code.
+ADAM = optax.scale_by_adam(eps=1e-5)
+
+
+class FlaxPPOAgent(Learner):
+    """PPO with the clipped objective and GAE, each update one compiled program; see `TorchPPOAgent`.
+
+    The first window of a kind compiles for about a second; others of similar length, and every change of a
+    number, use the same program. `optix_bus.agents.jax.device.use_compilation_cache` keeps programs on disk.
+
+    Args:
+        obs_dim: numbers in one observation, or its shape.
+        n_actions: actions, counted from 0.
+        hyperparams: what differs from the card's defaults.
+        hidden_size: units of both layers of both networks, or the sizes of all their layers.
+        seed: of weights, acting, shuffling and perturbing; None draws one.
+        actor: your own network, a ``flax.linen`` module: observations ``[B, *obs_shape]`` float32 to logits
+            ``[B, n_actions]``. A ``Sequential`` of plain layers also acts in NumPy.
+        critic: likewise, to values ``[B, 1]``.
+        optimizer: an optax transformation without a learning rate, e.g. ``optax.scale_by_adam()``; the
+            hyperparameter ``learning_rate`` scales what it gives.
+        device: ``auto`` (the CPU), ``cpu``, ``gpu`` or ``gpu:N``.
+        reward_normalizer: scales rewards before advantages are computed.
+        obs_normalizer: scales observations. It learns from each window after the networks did.
+        spaces: checked against the networks when given; discrete observations are taken one-hot.
+
+    Raises:
+        Unsuitable: a network does not fit.
+        ConfigurationError: sizes or hyperparameters are out of range.
+    """
+
+    card = PPO
+    default_param_bounds: ClassVar[dict[str, tuple[float, float]]] = dict(PPO.bounds)
+    default_log_params: ClassVar[Sequence[str]] = list(PPO.log_params)
+    default_min_episodes_before_dormant: ClassVar[int] = PPO.min_episodes_before_dormant
+
+    _acting: FlaxActing
+
+    def __init__(
+        self,
+        obs_dim: int | Sequence[int],
+        n_actions: int,
+        hyperparams: HyperparamSet | Mapping[str, Any] | None = None,
+        hidden_size: int | Sequence[int] = 64,
+        seed: int | None = 0,
+        *,
+        actor: nn.Module | None = None,
+        critic: nn.Module | None = None,
+        optimizer: optax.GradientTransformation | None = None,
+        device: str = "auto",
+        reward_normalizer: RewardNormalizer | None = None,
+        obs_normalizer: ObsNormalizer | None = None,
+        spaces: SpaceSpec | None = None,
+    ) -> None:
+        where = resolve_device(device)
+        shape = (obs_dim,) if isinstance(obs_dim, int) else tuple(obs_dim)
+        sizes = (hidden_size, hidden_size) if isinstance(hidden_size, int) else tuple(hidden_size)
+        if n_actions < 1 or not all(isinstance(size, int) and size > 0 for size in (*shape, *sizes)):
+            raise ConfigurationError(
+                f"found obs_dim {obs_dim}, n_actions {n_actions} and hidden_size {hidden_size}, expected "
+                "whole numbers above 0"
+            )
+        if seed is None:
+            seed = int(np.random.default_rng().integers(2**62))
+        rng = np.random.default_rng([seed, 0])  # not the stream of acting, which begins at the seed itself
+        if spaces is None:
+            spaces = _spaces(shape, n_actions)
+        one_hot = spaces.observation.n if spaces.observation.kind == "discrete" else 0
+        modules, weights = {}, {}
+        for name, given, outputs, gain in (("actor", actor, n_actions, 0.01), ("critic", critic, 1, 1.0)):
+            modules[name], weights[name] = _network(given, shape, sizes, outputs, gain, one_hot, rng)
+        networks = Networks.of(modules["actor"], modules["critic"])
+        wanted = {"actor": n_actions, "critic": 1}
+        check_networks({name: (modules[name], weights[name], wanted[name]) for name in modules}, spaces)
+        self._n_actions = n_actions
+        self._way = JaxPPO(networks, weights, ADAM if optimizer is None else optimizer, where)
+        super().__init__(hyperparams, obs_normalizer, reward_normalizer, seed)
+
+    @property
+    def _optimizers(self) -> Mapping[str, Any]:
+        return {"optimizer": self._way.moments}
+
+    @property
+    def _parts(self) -> FlaxParts:
+        return FlaxParts(self._way, self._statistics)
+
+    def _first_rate(self) -> float:
+        return float(PPO.defaults()["learning_rate"])
+
+    def _apply_learning_rate(self) -> None:
+        """Nothing to do: each update is given the one in force."""
+
+    def _make_acting(self, rng: np.random.Generator) -> FlaxActing:
+        return FlaxActing(self._way, self._obs_normalizer, rng, self._head)
+
+    def reset_cache(self) -> None:
+        """Look at the weights again before the next action; every change through the agent does so itself."""
+        self._acting.forget()
+
+    def action_probs(self, observation: Any) -> npt.NDArray[np.float32]:
+        """Probability of each action for one observation, ``[n_actions]``."""
+        return np.asarray(self._acting.policy().action_probs(np.asarray(observation)[None])[0])
+
+    def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
+        """One PPO update from a window ``[T]`` or ``[T, B]``; see `TorchPPOAgent.learn`.
+
+        Raises:
+            LearningFailure: something was not finite; weights, moments and statistics are as before.
+            ConfigurationError: the window has no usable shape.
+            Unsuitable: it holds actions or observations that the networks are not made for.
+        """
+        report = learn_window(
+            episode_data,
+            self._way,
+            self._hyperparams.params,
+            self._learning_rng,
+            obs_normalizer=self._obs_normalizer,
+            reward_normalizer=self._reward_normalizer,
+            policy_version=self.policy_version,
+            n_actions=self._n_actions,
+        )
+        self._weights_changed(self.policy_version + 1)
+        return report
+
+    def teardown(self) -> None:
+        """Give device memory back. The agent can still act and learn afterwards, on the CPU."""
+        self._way.move(jax.devices("cpu")[0])
+        self.reset_cache()
+
+
+def _spaces(shape: tuple[int, ...], n_actions: int) -> SpaceSpec:
+    return SpaceSpec(
+        "the environment", ArraySpec("box", shape, "float32"), ArraySpec("discrete", (), "int64", n=n_actions)
+    )
+
+
+def _network(
+    given: nn.Module | None,
+    shape: tuple[int, ...],
+    sizes: tuple[int, ...],
+    outputs: int,
+    output_gain: float,
+    one_hot: int,
+    rng: np.random.Generator,
+) -> tuple[nn.Module, Weights]:
+    if given is not None:
+        return given, initial_weights(given, shape, rng)
+    module = build_mlp(sizes, outputs, one_hot=one_hot)
+    return module, orthogonal_weights(module, one_hot or math.prod(shape), output_gain, rng)

@@ -1,0 +1,101 @@
+"""The PPO loss of one minibatch in JAX; rows may be masked, so that every minibatch has the same shape.
+
+Schulman et al. 2017, https://arxiv.org/abs/1707.06347, equations 7 and 9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from optix_bus.agents.jax.networks import Weights, apply
+
+
+class Rows(NamedTuple):
+    """Rows of an `optix_bus.agents.batch.Batch`, ``[n]`` each but the observations ``[n, *obs_shape]``."""
+
+    observations: Any
+    actions: Any
+    log_probs: Any
+    advantages: Any
+    returns: Any
+    values: Any
+
+
+class Terms(NamedTuple):
+    """Which terms the loss has; they are part of the program, not numbers given to it."""
+
+    normalize_advantage: bool
+    clip_value: bool
+
+
+def ppo_loss(
+    actor: nn.Module,
+    critic: nn.Module,
+    weights: Mapping[str, Weights],
+    rows: Rows,
+    mask: jax.Array,
+    numbers: Mapping[str, Any],
+    terms: Terms,
+    exact: jax.Array | bool = False,
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """Loss, and with it the `optix_bus.agents.batch.STATISTICS` ``[6]`` and the largest ``|ratio - 1|``.
+
+    Args:
+        actor: gives logits.
+        critic: gives values.
+        weights: of both, by these names.
+        rows: the minibatch.
+        mask: ``[n]``, 1 where a row counts and 0 where it only fills the shape.
+        numbers: ``clip_ratio``, ``vf_coef``, ``entropy_coef`` and, where it is a term, ``clip_value``.
+        terms: what belongs to the loss.
+        exact: the networks are still the ones that acted; the ratio is then exactly 1.
+    """
+    count = mask.sum()
+
+    def mean(x: jax.Array) -> jax.Array:
+        return (x * mask).sum() / count
+
+    log_all, log_probs = log_probabilities(apply(actor, weights["actor"], rows.observations), rows.actions)
+    values = apply(critic, weights["critic"], rows.observations).reshape(-1)
+    old = jnp.where(exact, jax.lax.stop_gradient(log_probs), rows.log_probs)
+    advantages = _normalized(rows.advantages, mask) if terms.normalize_advantage else rows.advantages
+    log_ratio = log_probs - old
+    ratio = jnp.exp(log_ratio)
+    clip = numbers["clip_ratio"]
+    limited = jnp.clip(ratio, 1.0 - clip, 1.0 + clip)
+    policy_loss = -mean(jnp.minimum(ratio * advantages, limited * advantages))
+
+    errors = (values - rows.returns) ** 2
+    if terms.clip_value:
+        moved = jnp.clip(values - rows.values, -numbers["clip_value"], numbers["clip_value"])
+        errors = jnp.maximum(errors, (rows.values + moved - rows.returns) ** 2)
+    value_loss = mean(errors)
+    entropy = -mean((jnp.exp(log_all) * log_all).sum(-1))
+    loss = policy_loss + numbers["vf_coef"] * value_loss - numbers["entropy_coef"] * entropy
+    # Schulman 2020, http://joschu.net/blog/kl-approx.html, the estimator k3.
+    kl = mean(ratio - 1.0 - log_ratio)
+    away = jnp.abs(ratio - 1.0)
+    clipped = mean((away > clip).astype(loss.dtype))
+    statistics = jnp.stack([policy_loss, value_loss, entropy, kl, clipped, loss])
+    return loss, jax.lax.stop_gradient((statistics, (away * mask).max()))
+
+
+def log_probabilities(logits: jax.Array, actions: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Log-probabilities of all actions ``[n, A]`` and of the chosen ones ``[n]``."""
+    log_all = jax.nn.log_softmax(logits, axis=-1)
+    # A sum over a mask: the gradient of a lookup is a scatter, which is slow on every device.
+    chosen = actions[:, None] == jnp.arange(log_all.shape[-1])
+    return log_all, jnp.where(chosen, log_all, 0.0).sum(-1)
+
+
+def _normalized(advantages: jax.Array, mask: jax.Array) -> jax.Array:
+    """Mean 0 and variance 1 over the rows that count; a single row stays as it is."""
+    count = mask.sum()
+    centred = (advantages - (advantages * mask).sum() / count) * mask
+    deviation = jnp.sqrt((centred * centred).sum() / jnp.maximum(count - 1.0, 1.0))
+    return jnp.where(count > 1.0, centred / (deviation + 1e-8), advantages)
