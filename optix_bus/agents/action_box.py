@@ -84,7 +84,7 @@ class ActionBox:
     @cached_property
     def bounds(self) -> tuple[Float32, Float32]:
         """Lower and upper bounds, ``[dim]`` each."""
-        return np.float32(self.low), np.float32(self.high)
+        return np.array(self.low, np.float32), np.array(self.high, np.float32)
 
     @cached_property
     def centre(self) -> Float32:

@@ -27,7 +27,7 @@ def log_density(mean: Array, log_std: Array, noise: Array) -> Array:
     u = mean + np.exp(log_std) * noise
     normal = -0.5 * noise * noise - log_std - 0.5 * _LOG_2PI
     squashing = 2.0 * (_LOG_2 - u - np.logaddexp(0.0, -2.0 * u))
-    return np.add.reduce(normal - squashing, axis=-1)
+    return np.asarray(np.add.reduce(normal - squashing, axis=-1))
 
 
 class SquashedGaussianPolicy:

@@ -1,0 +1,52 @@
+"""SAC with the networks of the public benchmark tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from optix_bus.agents.cards.sac import SAC
+from optix_bus.agents.torch.networks import build_relu_mlp
+from optix_bus.agents.torch.sac import TorchSACAgent
+from optix_bus.agents.tunable import complete
+from optix_bus.types import HyperparamSet, SpaceSpec
+
+
+def make_sac(
+    spaces: SpaceSpec,
+    hidden_sizes: Sequence[int] | None,
+    hyperparams: HyperparamSet | Mapping[str, Any] | None,
+    device: str,
+    seed: int | None,
+) -> TorchSACAgent:
+    """Three separate ReLU networks, 2 x 256 by default, with Adam for each role."""
+    params = complete(SAC, hyperparams)
+    if seed is None:
+        seed = int(torch.randint(2**62, ()))
+    generator = torch.Generator().manual_seed(seed)
+    sizes = (256, 256) if hidden_sizes is None else hidden_sizes
+    inputs, dim = math.prod(spaces.observation.shape), math.prod(spaces.action.shape)
+    actor = build_relu_mlp(inputs, sizes, 2 * dim, generator=generator)
+    critic1, critic2 = (build_relu_mlp(inputs + dim, sizes, 1, generator=generator) for _ in range(2))
+
+    def adam(parameters: list[Tensor]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, lr=params.params["learning_rate"], fused=True)
+
+    log_alpha = nn.Parameter(torch.tensor(params.params["log_alpha_init"]))
+    return TorchSACAgent(
+        actor,
+        critic1,
+        critic2,
+        dim,
+        adam([*actor.parameters()]),
+        adam([*critic1.parameters(), *critic2.parameters()]),
+        adam([log_alpha]),
+        params,
+        device,
+        spaces=spaces,
+        seed=seed,
+    )
