@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Protocol
 
@@ -12,11 +13,11 @@ import numpy as np
 from optix_bus.agents.acting.live import LiveActing
 from optix_bus.agents.cards import Card
 from optix_bus.agents.storage import mean_arrays, read_state, save_state
-from optix_bus.agents.tunable import changed, complete
+from optix_bus.agents.tunable import at_clocks, changed, complete
 from optix_bus.errors import CheckpointError, ConfigurationError
 from optix_bus.interfaces import Acting, BaseAgent
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
-from optix_bus.types import HyperparamSet, NamedArrays
+from optix_bus.types import EpisodeData, HyperparamSet, NamedArrays
 
 Array = np.ndarray[Any, Any]
 
@@ -70,6 +71,14 @@ class Learner(BaseAgent):
     """
 
     card: ClassVar[Card]
+    _learning = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Count what every ``learn`` learns from, so that no algorithm can forget its schedules."""
+        super().__init_subclass__(**kwargs)
+        learn: Any = cls.learn  # perhaps from a class that is mixed in
+        if not getattr(learn, "counts", False) and not getattr(learn, "__isabstractmethod__", False):
+            cls.learn = _counted(learn)  # type: ignore[method-assign] # the same signature, wrapped
 
     def __init__(
         self,
@@ -176,11 +185,13 @@ class Learner(BaseAgent):
         self._acting.reseed(rng)
 
     def get_hyperparams(self) -> HyperparamSet:
-        """A copy of all hyperparameters in force."""
+        """A copy of all hyperparameters in force; a schedule shows as its level, see `Schedule`."""
         return self._hyperparams.copy()
 
     def set_hyperparams(self, hyperparams: HyperparamSet | Mapping[str, Any]) -> None:
         """Put the given hyperparameters into force; those not named stay.
+
+        A schedule may stand for a number. A number for one that is scheduled stretches the schedule.
 
         Raises:
             ConfigurationError: an unknown name, a wrong type or a value out of range; nothing has changed.
@@ -199,6 +210,7 @@ class Learner(BaseAgent):
             "policy": self._acting.description,
             "policy_version": self.policy_version,
             "hyperparams": dict(self._hyperparams.params),
+            "clocks": dict(self._hyperparams.clocks),
             **optimizers,
         }
         return NamedArrays(arrays, metadata)
@@ -216,7 +228,7 @@ class Learner(BaseAgent):
                 f"{', '.join(state.metadata) or 'empty'}), expected one that state() of this agent made"
             )
         self._parts.load(state.arrays, {name: state.metadata[name] for name in self._optimizers})
-        self._apply_learning_rate()
+        self._set_clocks(state.metadata.get("clocks", {}))
         self._weights_changed(int(state.metadata.get("policy_version", self.policy_version + 1)))
 
     def save_weights(self, path: str) -> None:
@@ -241,3 +253,32 @@ class Learner(BaseAgent):
     def _weights_changed(self, version: int) -> None:
         self.reset_cache()
         self.policy_version = version
+
+    def _set_clocks(self, clocks: Mapping[str, int]) -> None:
+        self._hyperparams = at_clocks(self.card, self._hyperparams, clocks)
+        self._apply_learning_rate()
+
+
+def _counted(learn: Callable[[Any, EpisodeData], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """``learn``, after which the agent's clocks have moved on; a window that failed has not been."""
+
+    @functools.wraps(learn)
+    def counting(self: Learner, episode_data: EpisodeData) -> dict[str, Any]:
+        if self._learning:  # called by the learn of a subclass, which counts
+            return learn(self, episode_data)
+        self._learning = True
+        try:
+            report = learn(self, episode_data)
+        finally:
+            self._learning = False
+        before = self._hyperparams.clocks
+        self._set_clocks(
+            {
+                "environment_steps": before["environment_steps"] + episode_data.length,
+                "gradient_steps": before["gradient_steps"] + int(report.get("updates", 0)),
+            }
+        )
+        return report
+
+    counting.counts = True  # type: ignore[attr-defined] # a mark for subclasses
+    return counting

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optix_bus.errors import ConfigurationError
+from optix_bus.rl.schedules import Schedule
 from optix_bus.types import SpaceSpec
 
 
@@ -32,6 +33,7 @@ class Card:
         bounded_actions: whether box actions need finite bounds, to be scaled to them.
         is_deterministic: whether the policy itself is, apart from the noise that explores.
         is_on_policy: whether it learns only from what its newest policy did.
+        memories: kinds of memory that it may have, the default first; none where it remembers nothing.
         min_episodes_before_dormant: evaluations before the loop may call it converged.
     """
 
@@ -49,6 +51,7 @@ class Card:
     is_deterministic: bool = False
     is_on_policy: bool = True
     min_episodes_before_dormant: int = 0
+    memories: tuple[str, ...] = ()
 
     def defaults(self) -> dict[str, Any]:
         """Every hyperparameter with its default."""
@@ -67,6 +70,10 @@ class Card:
             )
         if action.kind not in self.actions:
             problems.append(f"actions are {action.kind}, expected {_either(self.actions)}")
+        elif action.kind == "box" and not action.dtype.startswith("float"):
+            problems.append(
+                f"actions are whole numbers ({action.dtype}), expected real ones, or discrete ones"
+            )
         elif action.kind == "box" and self.bounded_actions and not action.low:
             problems.append(
                 "actions have no finite bounds, expected a Box with low and high; wrap the environment in "
@@ -85,6 +92,11 @@ class Card:
             if name not in fields:
                 found[name] = f"unknown hyperparameter {name!r} of {self.algorithm}{self._meant(name)}"
                 continue
+            if isinstance(value, Schedule | Mapping):
+                problem = _schedule_misfit(value, kinds[name], fields[name].metadata)
+                if problem:
+                    found[name] = f"schedule of {name} of {self.algorithm}: {problem}"
+                continue
             problem = _misfit(value, kinds[name], fields[name].metadata)
             if problem:
                 found[name] = f"hyperparameter {name} of {self.algorithm} is {value!r}, expected {problem}"
@@ -93,6 +105,8 @@ class Card:
     def check(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The same hyperparameters in their declared types (a whole float becomes an int where one is due).
 
+        A schedule may stand for any number, as a `Schedule` or as a mapping, and comes back as a `Schedule`.
+
         Raises:
             ConfigurationError: names every unknown name, wrong type and value out of range at once.
         """
@@ -100,7 +114,20 @@ class Card:
         if problems:
             raise ConfigurationError("; ".join(problems.values()))
         kinds = typing.get_type_hints(self.hyperparameters)
-        return {name: _convert(value, kinds[name]) for name, value in params.items()}
+        return {
+            name: Schedule.read(value)
+            if isinstance(value, Schedule | Mapping)
+            else _convert(value, kinds[name])
+            for name, value in params.items()
+        }
+
+    def scheduled(self, name: str, value: float) -> Any:
+        """A number that a schedule gave, kept inside the bounds and rounded where only whole numbers fit."""
+        field = next(f for f in dataclasses.fields(self.hyperparameters) if f.name == name)
+        low, high = _ends(field.metadata)
+        inside = min(max(value, low), high)
+        whole = int in _alternatives(typing.get_type_hints(self.hyperparameters)[name])
+        return round(inside) if whole else inside
 
     def _meant(self, name: str) -> str:
         known = [f.name for f in dataclasses.fields(self.hyperparameters)]
@@ -132,6 +159,32 @@ def _misfit(value: Any, kind: Any, metadata: Mapping[str, Any]) -> str:
     if not math.isfinite(number) or (whole and number != int(number)) or not _inside(number, metadata):
         return wanted
     return ""
+
+
+def _schedule_misfit(given: Schedule | Mapping[str, Any], kind: Any, metadata: Mapping[str, Any]) -> str:
+    """What is wrong with a schedule in the place of a number; empty where it fits."""
+    if not {int, float} & set(_alternatives(kind)):
+        return "it is no number and cannot be scheduled"
+    try:
+        schedule = Schedule.read(given)
+    except (TypeError, ValueError) as error:
+        return str(error)
+    if schedule.schedule == "constant":
+        problem = _misfit(schedule.from_, kind, metadata)
+        return f"'from' is {schedule.from_}, expected {problem}" if problem else ""
+    low, high = _ends(metadata)
+    for word, end in zip(("from", "to"), schedule.ends, strict=True):
+        if not low <= end <= high:
+            return f"{word!r} is {end}, expected {_limits(metadata)}"
+    return ""
+
+
+def _ends(metadata: Mapping[str, Any]) -> tuple[float, float]:
+    """Lowest and highest value on the way of a schedule: it may end on a bound that a number may only near,
+    as a learning rate that falls to 0."""
+    lows = [metadata[key] for key in ("minimum", "above") if metadata.get(key) is not None]
+    highs = [metadata[key] for key in ("maximum", "below") if metadata.get(key) is not None]
+    return max(lows, default=-math.inf), min(highs, default=math.inf)
 
 
 def _inside(number: float, metadata: Mapping[str, Any]) -> bool:
