@@ -14,11 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union
 
-from optix_bus.agents.cards import CARDS
+from optix_bus.agents.cards import CARDS, Card
+from optix_bus.rl.schedules import Schedule
 from optix_bus.runtime.node import Node
 from optix_bus.runtime.restarts import POLICIES
 from optix_bus.runtime.topology_classes import known_node_classes, load_node_class
 from optix_bus.runtime.topology_entry import ABOUT_RESTART, NodeEntry
+from optix_bus.runtime.topology_schedules import SCHEDULE
 from optix_bus.runtime.topology_settings import (
     FORMAT_VERSION,
     AgentSettings,
@@ -67,7 +69,8 @@ def topology_schema(nodes: Iterable[str] = ()) -> Schema:
         "propertyNames": {"pattern": "^[A-Za-z][A-Za-z0-9_-]{0,47}$"},
         "additionalProperties": _node_schema(classes),
     }
-    return {"$schema": DIALECT, "title": "optix-bus topology", **schema}
+    about = {"$schema": DIALECT, "title": "optix-bus topology", "$defs": {"schedule": schedule_schema()}}
+    return {**about, **schema}
 
 
 def settings_schema(cls: type) -> Schema:
@@ -143,10 +146,25 @@ def _agent_schema() -> Schema:
     schema["allOf"] = [
         {
             "if": {"properties": {"algorithm": {"const": name}}, "required": ["algorithm"]},
-            "then": {"properties": {"hyperparameters": settings_schema(card.hyperparameters)}},
+            "then": {"properties": {"hyperparameters": hyperparameters_schema(card)}},
         }
         for name, card in CARDS.items()
     ]
+    return schema
+
+
+def schedule_schema() -> Schema:
+    """The schema of what may stand for a number that changes on the way."""
+    return {"description": SCHEDULE, **settings_schema(Schedule)}
+
+
+def hyperparameters_schema(card: Card) -> Schema:
+    """The schema of the hyperparameters of an algorithm: values, or schedules of them."""
+    schema = settings_schema(card.hyperparameters)
+    for name, option in schema["properties"].items():
+        if card.can_be_scheduled(name):
+            kept = {key: option.pop(key) for key in ("description", "default") if key in option}
+            schema["properties"][name] = {"anyOf": [option, {"$ref": "#/$defs/schedule"}], **kept}
     return schema
 
 

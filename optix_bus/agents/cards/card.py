@@ -121,6 +121,16 @@ class Card:
             for name, value in params.items()
         }
 
+    def broken_end(self, name: str, schedule: Schedule) -> tuple[str, str] | None:
+        """Which end of a schedule is out of range, ``from`` or ``to``, and how; None where neither is."""
+        field = next(f for f in dataclasses.fields(self.hyperparameters) if f.name == name)
+        kind = typing.get_type_hints(self.hyperparameters)[name]
+        return _broken_end(schedule, kind, field.metadata)
+
+    def can_be_scheduled(self, name: str) -> bool:
+        """Whether the hyperparameter of this name is a number."""
+        return bool({int, float} & set(_alternatives(typing.get_type_hints(self.hyperparameters)[name])))
+
     def scheduled(self, name: str, value: float) -> Any:
         """A number that a schedule gave, kept inside the bounds and rounded where only whole numbers fit."""
         field = next(f for f in dataclasses.fields(self.hyperparameters) if f.name == name)
@@ -169,14 +179,20 @@ def _schedule_misfit(given: Schedule | Mapping[str, Any], kind: Any, metadata: M
         schedule = Schedule.read(given)
     except (TypeError, ValueError) as error:
         return str(error)
+    wrong = _broken_end(schedule, kind, metadata)
+    return f"{wrong[0]!r} is {wrong[1]}" if wrong else ""
+
+
+def _broken_end(schedule: Schedule, kind: Any, metadata: Mapping[str, Any]) -> tuple[str, str] | None:
+    """``from`` or ``to`` and what is wrong with it, or None."""
     if schedule.schedule == "constant":
-        problem = _misfit(schedule.from_, kind, metadata)
-        return f"'from' is {schedule.from_}, expected {problem}" if problem else ""
+        wanted = _misfit(schedule.from_, kind, metadata)
+        return ("from", f"{schedule.from_}, expected {wanted}") if wanted else None
     low, high = _ends(metadata)
     for word, end in zip(("from", "to"), schedule.ends, strict=True):
         if not low <= end <= high:
-            return f"{word!r} is {end}, expected {_limits(metadata)}"
-    return ""
+            return word, f"{end}, expected {_limits(metadata)}"
+    return None
 
 
 def _ends(metadata: Mapping[str, Any]) -> tuple[float, float]:
