@@ -47,7 +47,10 @@ class EpisodeData:
         log_probs: ``[T, (B,)]`` log-probability of the action under the policy that acted.
         values: ``[T, (B,)]`` value estimates of the policy that acted.
         episode_starts: ``[T, (B,)]`` bool, True where an observation is the first of an episode.
-        hidden_states: recurrent state before each step, as the agent defines it.
+        hidden_states: ``[(B,) ...]``, what a recurrent policy remembered before the first step, as its
+            ``memory()`` gives it; the states after it follow from the observations and ``episode_starts``.
+        action_masks: ``[T, (B,) entries]`` bool, which actions the environment allowed at each step; None where it
+            never said so, see `optix_bus.pipelines.masks`.
         valid: ``[T, (B,)]`` bool, False on rows that are no transitions (autoreset); None means all are.
     """
 
@@ -66,6 +69,7 @@ class EpisodeData:
     episode_starts: Any = None
     hidden_states: Any = None
     valid: Any = None
+    action_masks: Any = None
 
     @property
     def dones(self) -> np.ndarray[Any, Any]:

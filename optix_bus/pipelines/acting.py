@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from optix_bus.errors import ConfigurationError
-from optix_bus.interfaces import Acting
+from optix_bus.interfaces import Acting, Remembering
 
 Array = np.ndarray[Any, Any]
 
@@ -21,7 +21,8 @@ class Actor:
 
     An agent with ``act_batch`` answers for all environments at once. Otherwise, or where a subclass has
     changed ``act`` alone, ``act`` is asked row by row. Optional hooks are used where they exist: ``reseed``,
-    ``episode_start(mask)`` and ``evaluation_mode()``, a context manager.
+    ``episode_start(mask)``, ``memory()`` with ``load_memory(memory)`` (see `Remembering`), and
+    ``evaluation_mode()``, a context manager.
 
     Raises:
         ConfigurationError: the agent can do neither.
@@ -31,17 +32,29 @@ class Actor:
         self._agent = agent
         self.by_rows = _acts_by_rows(agent)
         self._episode_start = getattr(agent, "episode_start", None)
+        self._memory = agent if isinstance(agent, Remembering) else None
+        asked, keyword = (agent.act, "action_mask") if self.by_rows else (agent.act_batch, "action_masks")
+        self._takes_masks = _accepts(asked, keyword)
         self._takes_deterministic = not self.by_rows and _accepts(agent.act_batch, "deterministic")
 
-    def act(self, observations: Array, deterministic: bool) -> Acting:
-        """Act for ``[B, *obs_shape]``."""
+    def act(self, observations: Array, deterministic: bool, masks: Array | None = None) -> Acting:
+        """Act for ``[B, *obs_shape]``.
+
+        ``masks`` ``[B, entries]`` say which actions are allowed; they reach an agent whose ``act_batch`` takes
+        ``action_masks``, or whose ``act`` takes ``action_mask``.
+        """
+        options: dict[str, Any] = {}
         if self.by_rows:
+            rows = range(len(observations))
+            if masks is not None and self._takes_masks:
+                return Acting(_stack([self._agent.act(observations[r].copy(), action_mask=masks[r]) for r in rows]))
             # A copy, because agents may keep or change what they are given.
-            return Acting(_stack([self._agent.act(row.copy()) for row in observations]))
+            return Acting(_stack([self._agent.act(observations[r].copy()) for r in rows]))
         if self._takes_deterministic:
-            answer = self._agent.act_batch(observations, deterministic=deterministic)
-        else:
-            answer = self._agent.act_batch(observations)
+            options["deterministic"] = deterministic
+        if masks is not None and self._takes_masks:
+            options["action_masks"] = masks
+        answer = self._agent.act_batch(observations, **options)
         return answer if isinstance(answer, Acting) else Acting(np.asarray(answer))
 
     @property
@@ -53,6 +66,15 @@ class Actor:
         """Say in which of the ``[B]`` environments an episode begins with the next observation."""
         if self._episode_start is not None:
             self._episode_start(mask)
+
+    def memory(self) -> Array | None:
+        """What the agent remembers of the open episodes, ``[B, ...]``; None where it remembers nothing."""
+        return None if self._memory is None else self._memory.memory()
+
+    def load_memory(self, memory: Array) -> None:
+        """Go on with this memory, where the agent has one."""
+        if self._memory is not None:
+            self._memory.load_memory(memory)
 
     def reseed(self, rng: np.random.Generator) -> None:
         """Draw the randomness of acting from this generator, where the agent allows it."""

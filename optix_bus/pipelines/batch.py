@@ -21,6 +21,7 @@ _BY_ENVIRONMENT = (
     "log_probs",
     "values",
     "episode_starts",
+    "action_masks",
 )
 
 
@@ -79,6 +80,8 @@ class BatchPipeline(SteppingPipeline):
             array = getattr(data, name)
             if array is not None:
                 setattr(data, name, array[:, 0])
+        if data.hidden_states is not None:
+            data.hidden_states = data.hidden_states[0]
         data.infos = data.infos.of_row(0)  # type: ignore[attr-defined]  # a SparseInfos, made by Window
         return data
 

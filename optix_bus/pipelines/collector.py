@@ -23,6 +23,7 @@ class Collector:
     Attributes:
         observations: ``[B, ...]``, what the next actions answer to; stale in rows that wait for a reset.
         starts: ``[B]`` bool, where that observation is the first of an episode.
+        memory: what a recurrent policy remembers of the open episodes, ``[B, ...]``; None for all others.
         waiting: rows to be reset before they act again (`Ending.MANUAL`).
         restarting: rows whose next step is a reset (`Ending.NEXT_STEP`).
         step: the step of the window that is being made, for error messages.
@@ -37,6 +38,7 @@ class Collector:
         self.gate = ActionGate(stepper.action_space, stepper.name)
         self.observations = np.zeros((stepper.n, *self.observation.shape), self.observation.dtype)
         self.starts = np.zeros(stepper.n, bool)
+        self.memory: Array | None = None
         self.running = False
         self.waiting: list[int] = []
         self.restarting: list[int] = []
@@ -65,6 +67,10 @@ class Collector:
         if not self.running:
             self.waiting = list(rows)
             self.running = True
+            self.memory = None
+        if self.memory is not None:
+            # The policy may be another version than the last window's, and may have played episodes since.
+            actor.load_memory(self.memory)
         for step in range(steps):
             self.step = step
             now, following = window.observations[step], window.observations[step + 1]
@@ -72,7 +78,12 @@ class Collector:
                 self._restart(window, step)
             if actor.follows_starts and window.starts[step].any():
                 actor.episode_start(window.starts[step])
-            acting = actor.act(now, False)
+            if not step:
+                window.memory = actor.memory()
+            masks = stepper.masks.now
+            if masks is not None:
+                window.keep_masks(step, masks)
+            acting = actor.act(now, False, masks)
             if not self.actions_checked:
                 gate.check(acting.actions, stepper.n)
                 self.actions_checked = True
@@ -96,6 +107,7 @@ class Collector:
                 self._turn(window, step, ended, finals)
         self.observations = window.observations[steps].copy()
         self.starts = window.starts[steps].copy()
+        self.memory = actor.memory()
         self.ledger.close_window(window.rewards, window.sent if self.keeps_actions else None)
         return window
 

@@ -22,7 +22,8 @@ def build_environment(id: str, kwargs: Mapping[str, Any] | None = None) -> Any:
     Gymnasium's passive checker is left out: it looks at every step, and the pipeline checks what matters.
 
     Args:
-        id: e.g. ``CartPole-v1``, or ``module:Name-v0`` to import ``module`` first.
+        id: e.g. ``CartPole-v1``, or ``module:Name-v0`` to import ``module`` first; those in
+            ``optix_bus/`` are our own, see `optix_bus.pipelines.own_environments`.
         kwargs: keyword arguments of `gymnasium.make`: those of the environment's constructor, and
             ``max_episode_steps`` to truncate earlier or later than the id does.
 
@@ -70,6 +71,10 @@ def check_environment(id: str) -> None:
 
     if id.startswith("ALE/"):
         _register_atari(id)
+    if id.startswith("optix_bus/"):
+        from optix_bus.pipelines import own_environments
+
+        own_environments.register()
     try:
         _registered(id)
     except (gymnasium.error.Error, ImportError, ValueError) as error:

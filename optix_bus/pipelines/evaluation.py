@@ -101,7 +101,8 @@ class Evaluation:
             actor.episode_start(np.ones(rows, bool))
         record = _Record([now])
         while active:
-            acting = actor.act(now, deterministic)
+            masks = stepper.masks.now
+            acting = actor.act(now, deterministic, None if masks is None else masks[:rows])
             if not record.actions:
                 gate.check(acting.actions, rows)
             self.step += 1

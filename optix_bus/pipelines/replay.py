@@ -18,6 +18,7 @@ def open_episodes(collector: Collector) -> dict[str, Any]:
     rows = collector.ledger.rows
     gate = collector.gate.layout
     nothing = np.empty((0, *gate.shape), gate.dtype)
+    remembered = {} if collector.memory is None else {"memory": collector.memory.copy()}
     return {
         "running": collector.running,
         "next_episode": collector.ledger.next_number,
@@ -30,6 +31,7 @@ def open_episodes(collector: Collector) -> dict[str, Any]:
         "observations": collector.observations.copy(),
         "starts": collector.starts.tolist(),
         "waiting": list(collector.waiting),
+        **remembered,
     }
 
 
@@ -48,6 +50,7 @@ def rebuild_episodes(collector: Collector, saved: dict[str, Any]) -> list[int]:
     ledger.next_number = int(saved["next_episode"])
     collector.running = bool(saved["running"])
     collector.waiting, collector.restarting = [], []
+    collector.memory = np.asarray(saved["memory"]) if "memory" in saved else None
     numbers = [int(number) for number in saved["episodes"]]
     if not collector.running:
         return []

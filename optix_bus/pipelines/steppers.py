@@ -14,6 +14,7 @@ import numpy as np
 
 from optix_bus.pipelines.environments import name_of, step_limit
 from optix_bus.pipelines.infos import side_by_side
+from optix_bus.pipelines.masks import ActionMasks
 
 Array = np.ndarray[Any, Any]
 Info = dict[str, Any]
@@ -53,6 +54,8 @@ class Stepper(Protocol):
     seeding: Seeding
     #: True where every step moves all rows, also those that nobody asked for.
     steps_all: bool
+    #: What the environments allow next, as `reset` and `step` have left it.
+    masks: ActionMasks
 
     def reset(self, rows: Sequence[int], seeds: Sequence[int], observations: Array) -> None:
         """Begin an episode in these rows, with one seed each, and write its first observation."""
@@ -93,6 +96,7 @@ class ListStepper:
         self.step_limit = step_limit(first)
         self.observation_space = first.observation_space
         self.action_space = first.action_space
+        self.masks = ActionMasks(first.action_space, self.n)
         self._environments = list(environments)
         self._owned = owned
         self._steps = [environment.step for environment in environments]
@@ -105,13 +109,14 @@ class ListStepper:
         """Reset these environments with their seeds."""
         for row, seed in zip(rows, seeds, strict=True):
             try:
-                observation, _ = self._environments[row].reset(seed=seed)
+                observation, info = self._environments[row].reset(seed=seed)
                 if np.shape(observation) != observations.shape[1:]:
                     raise ValueError(
                         f"reset gave an observation of shape {np.shape(observation)}, but the observation "
                         f"space says {observations.shape[1:]}"
                     )
                 observations[row] = observation
+                self.masks.note(row, info)
             except Exception as error:
                 raise StepFailure(row, "reset") from error
 
@@ -125,7 +130,7 @@ class ListStepper:
         rows: Sequence[int],
     ) -> Stepped:
         """Step these environments in order."""
-        steps = self._steps
+        steps, masks = self._steps, self.masks
         chosen = actions.tolist() if self._plain else actions
         ended: list[int] = []
         infos: dict[int, Info] = {}
@@ -141,6 +146,8 @@ class ListStepper:
                     ended.append(row)
                 if info:
                     infos[row] = info
+                if info or masks.now is not None:
+                    masks.note(row, info)
         except Exception as error:
             raise StepFailure(row, "step") from error
         if not infos:

@@ -10,6 +10,7 @@ import numpy as np
 
 from optix_bus.errors import ConfigurationError
 from optix_bus.pipelines.environments import name_of, step_limit
+from optix_bus.pipelines.masks import ActionMasks
 from optix_bus.pipelines.steppers import Array, Ending, Info, Seeding, StepFailure, Stepped
 
 #: How long to wait for the process behind a closed pipe; only the error message depends on it.
@@ -32,6 +33,7 @@ class VectorStepper:
         self.observation_space = environments.single_observation_space
         self.action_space = environments.single_action_space
         self.ending = _ending_of(environments)
+        self.masks = ActionMasks(self.action_space, self.n)
         self._environments = environments
         self._owned = owned
         self._seeds_rows = _seeds_rows(environments)
@@ -44,15 +46,17 @@ class VectorStepper:
         try:
             if len(rows) == self.n:
                 seed = list(seeds) if self._seeds_rows else seeds[0]
-                begun, _ = self._environments.reset(seed=seed)
+                begun, infos = self._environments.reset(seed=seed)
                 observations[:] = begun
+                self.masks.note_all(infos, rows)
                 return
             by_row: list[int | None] = [None] * self.n
             mask = np.zeros(self.n, bool)
             for row, seed in zip(rows, seeds, strict=True):
                 by_row[row], mask[row] = seed, True
-            begun, _ = self._environments.reset(seed=by_row, options={"reset_mask": mask})
+            begun, infos = self._environments.reset(seed=by_row, options={"reset_mask": mask})
             observations[mask] = begun[mask]
+            self.masks.note_all(infos, rows)
         except Exception as error:
             raise StepFailure(self._culprit(error), "reset") from error
 
@@ -68,6 +72,7 @@ class VectorStepper:
         """One step of all rows, whatever ``rows`` says."""
         try:
             seen, reward, done, cut, infos = self._environments.step(actions)
+            self.masks.note_all(infos, range(self.n))
         except Exception as error:
             raise StepFailure(self._culprit(error), "step") from error
         observations[:] = seen

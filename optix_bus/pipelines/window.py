@@ -35,6 +35,9 @@ class Window:
         self.valid: Array | None = None
         self.log_probs: Array | None = None
         self.values: Array | None = None
+        self.action_masks: Array | None = None
+        #: What the policy remembered before the first step, ``[B, ...]``.
+        self.memory: Array | None = None
         self._infos: dict[int, dict[str, Any]] = {}
         self._finals: list[tuple[int, int, Array]] = []
 
@@ -49,6 +52,12 @@ class Window:
             if self.values is None:
                 self.values = np.zeros(self.rewards.shape, np.float32)
             self.values[step] = acting.values
+
+    def keep_masks(self, step: int, masks: Array) -> None:
+        """Copy what the environments allow ``[B, entries]``; all was allowed before the first mask."""
+        if self.action_masks is None:
+            self.action_masks = np.ones((*self.rewards.shape, masks.shape[1]), bool)
+        self.action_masks[step] = masks
 
     def keep_info(self, step: int, info: dict[str, Any]) -> None:
         """Remember what the environments said with this step."""
@@ -80,7 +89,9 @@ class Window:
             log_probs=self.log_probs,
             values=self.values,
             episode_starts=self.starts[:-1],
+            hidden_states=self.memory,
             valid=self.valid,
+            action_masks=self.action_masks,
         )
 
     def final_observations(self) -> Array:

@@ -6,7 +6,8 @@ The description, ``state.metadata["policy"]``, is plain data::
      "layers": [{"op": "linear", "weight": "actor.0.weight", "bias": "actor.0.bias"}, {"op": "tanh"}, ...],
      "normalizer": {"mean": "obs_normalizer.mean", "var": "obs_normalizer.var", "clip": 10.0} or None}
 
-``kind`` is ``agent`` where the network is none that NumPy can run: only the agent itself can act then.
+``kind`` is ``recurrent`` where a GRU or LSTM with a memory stands in front of the layers (see `recurrent`),
+and ``agent`` where the network is none that NumPy can run: only the agent itself can act then.
 """
 
 from optix_bus.agents.acting.categorical import CategoricalPolicy

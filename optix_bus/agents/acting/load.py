@@ -9,22 +9,30 @@ from typing import Any
 import numpy as np
 
 from optix_bus.agents.acting.mlp import Forward
+from optix_bus.agents.acting.recurrent import Memory, RecurrentForward, RecurrentPolicy
 from optix_bus.errors import ConfigurationError
 from optix_bus.interfaces import Policy
 from optix_bus.types import NamedArrays
 
 FORMAT = 1
-
+#: Networks that NumPy can run.
+KINDS = ("mlp", "recurrent")
 
 #: What becomes of a network's outputs: ``head`` of a description, and the function that makes its policy from
 #: the forward pass, the description and a generator.
-HEADS = {"categorical": "optix_bus.agents.acting.categorical:make"}
+HEADS = {
+    "categorical": "optix_bus.agents.acting.categorical:make",
+    "deterministic": "optix_bus.agents.acting.deterministic:make",
+    "epsilon_greedy": "optix_bus.agents.acting.epsilon_greedy:make",
+    "gaussian": "optix_bus.agents.acting.gaussian:make",
+    "squashed_gaussian": "optix_bus.agents.acting.squashed_gaussian:make",
+}
 
 
 def is_portable(state: NamedArrays) -> bool:
     """Whether `load_policy` can act with this state, or only the agent itself can."""
     description = state.metadata.get("policy")
-    return isinstance(description, dict) and description.get("kind") == "mlp"
+    return isinstance(description, dict) and description.get("kind") in KINDS
 
 
 def make_policy(forward: Any, description: Mapping[str, Any], rng: np.random.Generator | None) -> Policy:
@@ -66,11 +74,15 @@ def load_policy(state: NamedArrays, rng: np.random.Generator | None = None) -> A
             f"found a policy description of format {description.get('format')!r}, expected {FORMAT}: "
             "it was written by another version of optix-bus"
         )
-    if description.get("kind") != "mlp" or description.get("head") not in HEADS:
+    if description.get("kind") not in KINDS or description.get("head") not in HEADS:
         raise ConfigurationError(
             f"found a policy of kind {description.get('kind')!r} with head {description.get('head')!r}; "
-            f"NumPy acts for mlp with {', '.join(sorted(HEADS))}. Let the agent itself act: "
-            "agent.load_state(state), then agent.policy()"
+            f"NumPy acts for {' and '.join(KINDS)} with {', '.join(sorted(HEADS))}. Let the agent itself "
+            "act: agent.load_state(state), then agent.policy()"
         )
+    if description["kind"] == "recurrent":
+        step = RecurrentForward(description, state.arrays)
+        memory = Memory(step, step.size)
+        return RecurrentPolicy(memory, make_policy(memory, description, rng))
     forward = Forward(description["layers"], state.arrays, description.get("normalizer"))
     return make_policy(forward, description, rng)
