@@ -34,13 +34,13 @@ class OffPolicyMemory:
         path: folder for the files of a mapped replay, see `ReplayBuffer`.
 
     Attributes:
-        env_steps: steps of the environment that were learnt from, all environments together.
+        environment_steps: steps of the environment that were learnt from, all environments together.
         gradient_steps: gradient steps so far.
         replay: None before the first window.
     """
 
     def __init__(self, path: str | None = None) -> None:
-        self.env_steps = 0
+        self.environment_steps = 0
         self.gradient_steps = 0
         self.replay: ReplayBuffer | None = None
         self._path = path
@@ -50,16 +50,16 @@ class OffPolicyMemory:
         first = self.replay is None
         replay = self._prepared(experience, params)
         steps = int(experience.valid.sum())
-        restore, clocks = undo_of(replay, steps), (self.env_steps, self.gradient_steps)
+        restore, clocks = undo_of(replay, steps), (self.environment_steps, self.gradient_steps)
         replay.add(experience)
-        self.env_steps += steps
+        self.environment_steps += steps
 
         def undo() -> None:
             restore()
             self.replay = None if first else replay
-            self.env_steps, self.gradient_steps = clocks
+            self.environment_steps, self.gradient_steps = clocks
 
-        due = gradient_steps_due(clocks[0], self.env_steps, params)
+        due = gradient_steps_due(clocks[0], self.environment_steps, params)
         return (due if len(replay) else 0), undo
 
     def sample(self, batch_size: int, rng: np.random.Generator, params: Mapping[str, Any]) -> Transitions:
@@ -77,15 +77,15 @@ class OffPolicyMemory:
 
     def explores_at_random(self, params: Mapping[str, Any]) -> bool:
         """Whether learning has not started: until then actions are drawn uniformly."""
-        return bool(self.env_steps < params["learning_starts"])
+        return bool(self.environment_steps < params["learning_starts"])
 
     def clocks(self) -> dict[str, int]:
         """The clocks, for the metadata of a state."""
-        return {"env_steps": self.env_steps, "gradient_steps": self.gradient_steps}
+        return {"environment_steps": self.environment_steps, "gradient_steps": self.gradient_steps}
 
     def load_clocks(self, clocks: Mapping[str, Any]) -> None:
         """Go on from what `clocks` returned."""
-        self.env_steps = int(clocks.get("env_steps", 0))
+        self.environment_steps = int(clocks.get("environment_steps", 0))
         self.gradient_steps = int(clocks.get("gradient_steps", 0))
 
     def state(self) -> NamedArrays:

@@ -74,7 +74,7 @@ class TorchOffPolicy(TorchLearner):
         where = resolve_device(device, small=small)
         self._actor = actor.to(where)
         self._critic1, self._critic2 = (critic.to(where) for critic in critics)
-        self._targets = tuple(_target(critic) for critic in (self._critic1, self._critic2))
+        self._targets = tuple(target_of(critic) for critic in (self._critic1, self._critic2))
         self._memory = OffPolicyMemory(replay_path)
         self._outputs = outputs
         spec = None if spaces is None else space_spec(spaces)
@@ -101,6 +101,11 @@ class TorchOffPolicy(TorchLearner):
             "target_critic2": self._targets[1],
         }
 
+    @property
+    def _followed(self) -> Sequence[tuple[nn.Module, nn.Module]]:
+        """Networks, each with the target that follows it."""
+        return list(zip((self._critic1, self._critic2), self._targets, strict=True))
+
     @abstractmethod
     def _gradient_step(self, batch: Minibatch, params: Mapping[str, Any]) -> tuple[dict[str, Tensor], Tensor]:
         """One gradient step: statistics by name, and errors ``[B]`` for priorities."""
@@ -110,7 +115,7 @@ class TorchOffPolicy(TorchLearner):
 
         Returns:
             The algorithm's statistics as means over these steps; grad_norm of the last one; updates, samples,
-            replay_size, env_steps, gradient_steps and steps_without_successor.
+            replay_size, environment_steps, gradient_steps and steps_without_successor.
 
         Raises:
             LearningFailure: something was not finite; weights, moments, clocks and replay are as before.
@@ -146,12 +151,12 @@ class TorchOffPolicy(TorchLearner):
     def state(self) -> NamedArrays:
         """As `TorchLearner.state`, with the clocks. The replay is not part of it: see `replay_state`."""
         state = super().state()
-        return NamedArrays(state.arrays, {**state.metadata, "clocks": self._memory.clocks()})
+        return NamedArrays(state.arrays, {**state.metadata, "memory": self._memory.clocks()})
 
     def load_state(self, state: NamedArrays) -> None:
         """As `TorchLearner.load_state`; the replay stays as it is."""
         super().load_state(state)
-        self._memory.load_clocks(state.metadata.get("clocks", {}))
+        self._memory.load_clocks(state.metadata.get("memory", {}))
 
     def replay_state(self) -> NamedArrays:
         """The replay: what a learner that goes on to the bit needs beside `state`."""
@@ -192,7 +197,12 @@ class TorchOffPolicy(TorchLearner):
         for start in range(0, due, together):
             count = min(together, due - start)
             drawn = self._memory.sample(size * count, self._learning_rng, params)
-            noise = torch.randn((count, 2, size, self._box.dim), generator=generator, device=self._device)
+            noise = torch.randn(
+                (count, 2, size, self._box.dim),
+                generator=generator,
+                device=self._device,
+                dtype=floating_type(self._critic1),
+            )
             columns = [
                 torch.split(self._tensor(array), size)
                 for array in (
@@ -214,27 +224,28 @@ class TorchOffPolicy(TorchLearner):
                     self._memory.replay.update_priorities(drawn.indices, errors.cpu().numpy())
         report = {name: float(torch.stack(values).mean()) for name, values in found.items()}
         report["grad_norm"] = _norm([p.grad for p in (*self._actor_weights, *self._critic_weights)])
-        if not math.isfinite(_norm([*self._actor_weights, *self._critic_weights, *self._target_weights])):
+        if not math.isfinite(_norm([*self._actor_weights, *self._critic_weights, *self._following])):
             report["loss"] = math.nan
         return report
 
     def _gather(self) -> None:
         # Once for each window: users freeze layers or replace networks in between.
-        critics = (self._critic1, self._critic2)
+        pairs = self._followed
         self._actor_weights: list[Tensor] = [p for p in self._actor.parameters() if p.requires_grad]
-        self._critic_weights: list[Tensor] = [p for critic in critics for p in critic.parameters()]
-        self._target_weights: list[Tensor] = [p for target in self._targets for p in target.parameters()]
+        self._critic_weights: list[Tensor] = [
+            p for critic in (self._critic1, self._critic2) for p in critic.parameters()
+        ]
+        self._leading: list[Tensor] = [p for source, _ in pairs for p in source.parameters()]
+        self._following: list[Tensor] = [p for _, target in pairs for p in target.parameters()]
         self._buffers = [
-            pair
-            for critic, target in zip(critics, self._targets, strict=True)
-            for pair in zip(target.buffers(), critic.buffers(), strict=True)
+            both for source, target in pairs for both in zip(source.buffers(), target.buffers(), strict=True)
         ]
 
     def _move_targets(self, tau: float) -> None:
-        """``target <- target + tau (critic - target)``; buffers, which are no averages, are copied."""
+        """``target <- target + tau (source - target)``; buffers, which are no averages, are copied."""
         with torch.no_grad():
-            torch._foreach_lerp_(self._target_weights, self._critic_weights, tau)
-            for target, buffer in self._buffers:
+            torch._foreach_lerp_(self._following, self._leading, tau)
+            for buffer, target in self._buffers:
                 target.copy_(buffer)
 
     def _normalized(self, observations: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -271,8 +282,9 @@ class TorchOffPolicy(TorchLearner):
         self._checked = True
 
 
-def _target(critic: nn.Module) -> nn.Module:
-    return copy.deepcopy(critic).requires_grad_(False)
+def target_of(module: nn.Module) -> nn.Module:
+    """A copy that gradients do not reach."""
+    return copy.deepcopy(module).requires_grad_(False)
 
 
 def _norm(tensors: Sequence[Tensor | None]) -> float:

@@ -34,8 +34,9 @@ class TorchSACAgent(TorchOffPolicy):
 
     Args:
         actor: observations ``[B, obs]`` float32 to ``[mean | log_std]``, ``[B, 2 action_dim]``.
-        critic1, critic2: ``[observation | action]`` ``[B, obs + action_dim]`` to ``[B, 1]``; the actions that
-            they see are in ``[-1, 1]``, whatever the units of the environment.
+        critic1: ``[observation | action]`` ``[B, obs + action_dim]`` to ``[B, 1]``; the actions that it sees
+            are in ``[-1, 1]``, whatever the units of the environment.
+        critic2: as ``critic1``, with weights of its own.
         action_dim: numbers in an action.
         actor_optimizer: over the actor's parameters; the learning rate in force is its own by default.
         critic_optimizer: over those of both critics.
