@@ -7,11 +7,15 @@ from typing import Any
 
 _HOMES = {
     "CategoricalPolicy": "optix_bus.agents.acting",
+    "FlaxPPOAgent": "optix_bus.agents.jax.ppo",
     "TorchDQNAgent": "optix_bus.agents.torch.dqn",
+    "TFGaussianPPOAgent": "optix_bus.agents.tensorflow.gaussian_ppo",
+    "TFPPOAgent": "optix_bus.agents.tensorflow.ppo",
     "TorchGaussianPPOAgent": "optix_bus.agents.torch.gaussian_ppo",
     "TorchPPOAgent": "optix_bus.agents.torch.ppo",
     "TorchRecurrentPPOAgent": "optix_bus.agents.torch.recurrent_ppo",
     "TorchSACAgent": "optix_bus.agents.torch.sac",
+    "TorchTD3Agent": "optix_bus.agents.torch.td3",
     "algorithms": "optix_bus.agents.cards",
     "card": "optix_bus.agents.cards",
     "load_policy": "optix_bus.agents.acting",

@@ -47,12 +47,29 @@ def learn_window(
         Unsuitable: it holds actions or observations that the networks are not made for.
     """
     experience = read_experience(data)
+    options: dict[str, Any] = {"obs_normalizer": obs_normalizer, "reward_normalizer": reward_normalizer, **reading}
+    report = learn_experience(experience, data.episode_id, way, params, rng, **options)
+    if obs_normalizer is not None:
+        obs_normalizer.update(experience.observations[experience.valid])
+    return report
+
+
+def learn_experience(
+    experience: Experience,
+    window: int,
+    way: PPOUpdate,
+    params: Mapping[str, Any],
+    rng: np.random.Generator,
+    *,
+    reward_normalizer: RewardNormalizer | None,
+    **reading: Any,
+) -> dict[str, Any]:
+    """The same from a window that was read already; ``window`` is its number, for errors."""
     rewards_seen = None if reward_normalizer is None else reward_normalizer.state()
     batch = make_batch(
         experience,
         way,
         params,
-        obs_normalizer=obs_normalizer,
         reward_normalizer=reward_normalizer,
         **reading,
     )
@@ -60,9 +77,7 @@ def learn_window(
     if not all(math.isfinite(value) for value in report.values()):
         if reward_normalizer is not None and rewards_seen is not None:
             reward_normalizer.load_state(rewards_seen)
-        raise _failure(data.episode_id, experience, batch, report)
-    if obs_normalizer is not None:
-        obs_normalizer.update(experience.observations[experience.valid])
+        raise _failure(window, experience, batch, report)
     spread = float(np.var(batch.returns))
     explained = 1.0 - float(np.var(batch.returns - batch.values)) / spread if spread > 0.0 else 0.0
     return {
