@@ -29,7 +29,9 @@ def save_state(state: NamedArrays, path: str) -> None:
     target = _file(path)
     # One entry: safetensors writes several in an order that differs from call to call.
     header = {_KEY: json.dumps(dict(state.metadata), sort_keys=True)}
-    content = save({name: np.ascontiguousarray(array) for name, array in state.arrays.items()}, header)
+    # np.ascontiguousarray makes vectors of single numbers.
+    arrays = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in state.arrays.items()}
+    content = save(arrays, header)
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

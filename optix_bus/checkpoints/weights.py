@@ -36,7 +36,9 @@ def write(policy: NamedArrays, folder: Path) -> tuple[str, str]:
     # One key: the library writes several in an order that differs from process to process.
     header = {_METADATA: json.dumps(dict(policy.metadata), sort_keys=True)}
     try:
-        content = save({name: np.ascontiguousarray(a) for name, a in policy.arrays.items()}, header)
+        # np.ascontiguousarray makes vectors of single numbers.
+        arrays = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in policy.arrays.items()}
+        content = save(arrays, header)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the policy holds arrays that safetensors cannot write: {error}") from error
     (place / ARRAYS).write_bytes(content)
