@@ -6,14 +6,33 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from optix_bus.agents.cards import CARDS, Card, card
+from optix_bus.agents.cards import CARDS, Card, card_for
 from optix_bus.agents.spaces import space_spec
 from optix_bus.errors import ConfigurationError, MissingExtra, Unsuitable
 from optix_bus.interfaces import BaseAgent
 from optix_bus.types import HyperparamSet, SpaceSpec
 
-_FRAMEWORKS = {"torch": "torch", "pytorch": "torch"}
-_BUILDERS = {("torch", "ppo"): "optix_bus.agents.torch.make_ppo:make_ppo"}
+_FRAMEWORKS = {
+    "torch": "torch",
+    "pytorch": "torch",
+    "tensorflow": "tensorflow",
+    "tf": "tensorflow",
+    "jax": "jax",
+    "flax": "jax",
+}
+#: What an extra brings, where that is more than the package it is called after.
+_PACKAGES = {"tensorflow": ("tensorflow", "keras"), "jax": ("jax", "jaxlib", "flax", "optax")}
+_BUILDERS = {
+    ("tensorflow", "gaussian_ppo"): "optix_bus.agents.tensorflow.make_ppo:make_gaussian_ppo",
+    ("tensorflow", "ppo"): "optix_bus.agents.tensorflow.make_ppo:make_ppo",
+    ("jax", "ppo"): "optix_bus.agents.jax.make_ppo:make_ppo",
+    ("torch", "dqn"): "optix_bus.agents.torch.make_dqn:make_dqn",
+    ("torch", "gaussian_ppo"): "optix_bus.agents.torch.make_ppo:make_gaussian_ppo",
+    ("torch", "ppo"): "optix_bus.agents.torch.make_ppo:make_ppo",
+    ("torch", "recurrent_ppo"): "optix_bus.agents.torch.make_recurrent_ppo:make_recurrent_ppo",
+    ("torch", "sac"): "optix_bus.agents.torch.make_sac:make_sac",
+    ("torch", "td3"): "optix_bus.agents.torch.make_td3:make_td3",
+}
 
 
 def make_agent(
@@ -25,12 +44,13 @@ def make_agent(
     hyperparams: HyperparamSet | Mapping[str, Any] | None = None,
     device: str = "auto",
     seed: int | None = None,
+    rnn: str | None = None,
 ) -> BaseAgent:
     """An agent with sensible networks for an environment.
 
     Args:
         env: a gymnasium environment, a vector of them, or a `SpaceSpec`. It is only looked at.
-        framework: ``torch``.
+        framework: ``torch``, ``tensorflow`` (or ``tf``) or ``jax`` (or ``flax``).
         algorithm: by name; without one, the first that fits: discrete actions get PPO, continuous
             ones SAC, or TD3 where ``deterministic``.
         deterministic: ask for an algorithm whose policy is deterministic (continuous actions only).
@@ -38,6 +58,7 @@ def make_agent(
         hyperparams: what differs from the card's defaults.
         device: ``auto`` or a device of the framework.
         seed: of weights, acting and shuffling; None takes it from the framework's generator.
+        rnn: kind of memory, ``gru`` or ``lstm``, of an algorithm that has one; None takes the first.
 
     Raises:
         Unsuitable: no algorithm, or not the one asked for, fits the environment; says what would.
@@ -51,7 +72,8 @@ def make_agent(
     sizes = None if hidden_sizes is None else tuple(hidden_sizes)
     if sizes is not None and not all(isinstance(size, int) and size > 0 for size in sizes):
         raise ConfigurationError(f"hidden_sizes are {list(sizes)}, expected whole numbers above 0")
-    return _builder(_FRAMEWORKS[framework], chosen)(spaces, sizes, hyperparams, device, seed)
+    memory = _memory(chosen, rnn)
+    return _builder(_FRAMEWORKS[framework], chosen)(spaces, sizes, hyperparams, device, seed, **memory)
 
 
 def preload(framework: str = "torch") -> None:
@@ -70,7 +92,7 @@ def preload(framework: str = "torch") -> None:
 def _choose(spaces: SpaceSpec, algorithm: str | None, deterministic: bool) -> Card:
     continuous = spaces.action.kind == "box"
     if algorithm is not None:
-        candidates = [card(algorithm)]
+        candidates = [card_for(algorithm, spaces)]
     elif deterministic and continuous:
         candidates = [each for each in CARDS.values() if each.is_deterministic]
     else:
@@ -92,6 +114,19 @@ def _choose(spaces: SpaceSpec, algorithm: str | None, deterministic: bool) -> Ca
     return fitting[0]
 
 
+def _memory(chosen: Card, rnn: str | None) -> dict[str, str]:
+    if rnn is None:
+        return {}
+    if rnn not in chosen.memories:
+        known = ", ".join(chosen.memories)
+        raise ConfigurationError(
+            f"found rnn {rnn!r}, expected one of {known}"
+            if known
+            else f"found rnn {rnn!r}, but {chosen.algorithm} has no memory; leave it out, or take recurrent_ppo"
+        )
+    return {"rnn": rnn}
+
+
 def _builder(framework: str, chosen: Card) -> Callable[..., BaseAgent]:
     if (framework, chosen.algorithm) not in _BUILDERS:
         raise Unsuitable(
@@ -106,6 +141,7 @@ def _import(module: str, framework: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name != framework:
+        missing = str(error.name).partition(".")[0]
+        if missing not in _PACKAGES.get(framework, (framework,)):
             raise
-        raise MissingExtra(framework, framework, f"by framework: {framework}") from error
+        raise MissingExtra(missing, framework, f"by framework: {framework}") from error

@@ -128,6 +128,11 @@ class ReplayBuffer:
         return self._ring.written
 
     @property
+    def row_bytes(self) -> int:
+        """Bytes of one transition."""
+        return self._ring.row_bytes
+
+    @property
     def is_mapped(self) -> bool:
         """Whether the content lies in files rather than in memory."""
         return self._ring.mapped

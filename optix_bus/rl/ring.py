@@ -36,8 +36,9 @@ class Ring:
     ) -> None:
         self.capacity = int(capacity)
         kinds = {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in columns.items()}
-        row = sum(math.prod(shape) * dtype.itemsize for shape, dtype in kinds.values())
-        self.mapped = path is not None or row * self.capacity > IN_MEMORY
+        #: Size of one row of all columns.
+        self.row_bytes = sum(math.prod(shape) * dtype.itemsize for shape, dtype in kinds.values())
+        self.mapped = path is not None or self.row_bytes * self.capacity > IN_MEMORY
         self.columns: dict[str, Array] = {}
         for name, (shape, dtype) in kinds.items():
             size = (self.capacity, *shape)

@@ -27,6 +27,29 @@ class TestPPOWithDiscreteObservations(TestPPO):
         return make_agent(NUMBERS, seed=0, hyperparams={"n_epochs": 2})
 
 
+class TestDQN(AgentContract):
+    spaces = VECTOR
+
+    def make_agent(self) -> BaseAgent:
+        quick = {"learning_starts": 0, "batch_size": 16, "target_update_freq": 10}
+        return make_agent(VECTOR, algorithm="dqn", seed=0, hidden_sizes=(16,), hyperparams=quick)
+
+
+class TestDQNWithPrioritiesAndThreeSteps(TestDQN):
+    def make_agent(self) -> BaseAgent:
+        agent = super().make_agent()
+        agent.set_hyperparams(HyperparamSet({"per_alpha": 0.6, "n_step": 3}))
+        return agent
+
+
+class TestDQNWithDiscreteObservations(AgentContract):
+    spaces = NUMBERS
+
+    def make_agent(self) -> BaseAgent:
+        quick = {"learning_starts": 0, "batch_size": 16}
+        return make_agent(NUMBERS, algorithm="dqn", seed=0, hidden_sizes=(16,), hyperparams=quick)
+
+
 class _Softmax(BaseAgent):
     """Linear REINFORCE in 20 lines."""
 

@@ -5,10 +5,19 @@ from __future__ import annotations
 import difflib
 
 from optix_bus.agents.cards.card import Card
+from optix_bus.agents.cards.dqn import DQN
+from optix_bus.agents.cards.gaussian_ppo import GAUSSIAN_PPO
 from optix_bus.agents.cards.ppo import PPO
+from optix_bus.agents.cards.recurrent_ppo import RECURRENT_PPO
+from optix_bus.agents.cards.sac import SAC
+from optix_bus.agents.cards.td3 import TD3
 from optix_bus.errors import ConfigurationError
+from optix_bus.types import SpaceSpec
 
-CARDS: dict[str, Card] = {card.algorithm: card for card in (PPO,)}
+CARDS: dict[str, Card] = {card.algorithm: card for card in (PPO, DQN, SAC, TD3, GAUSSIAN_PPO, RECURRENT_PPO)}
+
+#: The form for continuous actions of what people call by one name.
+_CONTINUOUS = {"ppo": "gaussian_ppo"}
 
 
 def algorithms() -> tuple[str, ...]:
@@ -29,4 +38,14 @@ def card(algorithm: str) -> Card:
     raise ConfigurationError(f"unknown algorithm {algorithm!r}; {meant}")
 
 
-__all__ = ["CARDS", "Card", "algorithms", "card"]
+def card_for(algorithm: str, spaces: SpaceSpec | None) -> Card:
+    """The card of an algorithm for these spaces: some go by one name for discrete and continuous actions.
+
+    Raises:
+        ConfigurationError: as `card`.
+    """
+    continuous = spaces is not None and spaces.action.kind == "box"
+    return card(_CONTINUOUS.get(algorithm, algorithm) if continuous else algorithm)
+
+
+__all__ = ["CARDS", "Card", "algorithms", "card", "card_for"]
