@@ -58,6 +58,8 @@ class FileBlobStore:
         self._archive = self._directories[1] if archive_directory is None else os.fspath(archive_directory)
         #: Blobs of this owner that lie, or may lie, in the fallback directory.
         self._spilt: set[str] = set()
+        #: In the archive only as long as a cut may need them.
+        self._persisted: set[str] = set()
         self._owner = owner
         self._wait = wait
         self._timeout = timeout_seconds
@@ -168,21 +170,28 @@ class FileBlobStore:
         )
 
     def retire(self, name: str) -> None:
-        """Remove a blob of this owner; one that is gone already is no error."""
+        """Remove a blob of this owner and what `persist` made of it; one that is gone already is no error."""
         if owner_of(name) != self._owner:
             raise BlobError(f"{name!r} is not for {self._owner!r} to retire")
         if not blob_files.remove(self._directories[0], name) or name in self._spilt:
             blob_files.remove(self._directories[1], name)
         self._spilt.discard(name)
+        if name in self._persisted:
+            self._persisted.discard(name)
+            blob_files.remove(self._archive, name)
         self._budget.remove(name)
         self.left.pop(name, None)
 
     def persist(self, ref: BlobRef) -> None:
-        """Copy a blob into the archive, synced: what a cut needs to outlive the machine."""
+        """Copy a blob into the archive, synced: what a cut needs to outlive the machine.
+
+        It goes when the blob is retired, unless `archive` keeps it.
+        """
         check_reference(ref)
         if not os.path.exists(blob_files.path_of(self._archive, ref.name)):
             pieces = blob_format.parts(self.read(ref))
             blob_files.write(self._archive, ref.name, pieces, ref.bytes, sync=True)
+            self._persisted.add(ref.name)
 
     def archive(self, name: str) -> int:
         """Copy a blob of this owner into the archive, not synced; bytes that were copied.
@@ -193,7 +202,10 @@ class FileBlobStore:
         """
         target = blob_files.path_of(self._archive, name)
         if os.path.exists(target):
-            return 0
+            if name not in self._persisted:
+                return 0
+            self._persisted.discard(name)
+            return os.path.getsize(target)
         for directory in self._directories:
             if blob_files.copy(directory, self._archive, name):
                 return os.path.getsize(target)

@@ -340,6 +340,20 @@ def test_what_is_persisted_survives_the_loss_of_shared_memory(tmp_path: Path) ->
         store.read(ref)
 
 
+@pytest.mark.parametrize("recorded", [True, False])
+def test_what_is_persisted_for_a_cut_stays_no_longer_than_it_is_needed(
+    tmp_path: Path, recorded: bool
+) -> None:
+    store = file_store(tmp_path, archive_directory=tmp_path / "old")
+    ref = store.write("pipeline/window-000001", CONTENT)
+    store.persist(ref)
+    assert store.archived_bytes == ref.bytes
+    if recorded:  # its bytes count then, and only once
+        assert [store.archive(ref.name) for _ in range(2)] == [ref.bytes, 0]
+    store.retire(ref.name)
+    assert store.archived_bytes == (ref.bytes if recorded else 0)
+
+
 @pytest.fixture(autouse=True)
 def _no_leftovers(tmp_path: Path) -> Iterator[None]:
     yield
