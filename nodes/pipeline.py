@@ -63,6 +63,8 @@ class PipelineNode(Node):
         self._episodes_played = 0
         self._total_steps = 0
         self._stopped = False
+        # False where episodes of an earlier life were lost: what followed there cannot come again.
+        self._took_up = True
 
     @classmethod
     def build(cls, settings: PipelineSettings, site: Site) -> PipelineNode:
@@ -82,9 +84,9 @@ class PipelineNode(Node):
 
     @property
     def repeats(self) -> bool:
-        """Episodes must be seeded one by one, and the agent must hold no more than its state."""
+        """Environments must keep to their seeds, and the agent must hold no more than its state."""
         exact = self._agent is None or isinstance(self._agent, ArrayAgent)
-        return exact and bool(getattr(self._pipeline, "repeatable", False))
+        return exact and self._took_up and bool(getattr(self._pipeline, "repeatable", False))
 
     def state(self) -> NamedArrays:
         parts = {f"{_POLICY}{version}": policy for version, policy in self._policies.items.items()}
@@ -114,7 +116,9 @@ class PipelineNode(Node):
         whole = self._role == "validation" and hasattr(self._pipeline, "evaluate")
         if progress is None and (whole or not self._total_steps):
             return ()
-        return take_up(self._pipeline, progress)
+        lost = take_up(self._pipeline, progress)
+        self._took_up = not lost
+        return lost
 
     def repeat(self, event: Event, ctx: Context, recorded: Sequence[Event]) -> None:
         """Count what is on record instead of collecting other windows than those that were learnt from."""

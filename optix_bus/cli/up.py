@@ -93,7 +93,7 @@ def report(outcome: Outcome, run: RunDirectory, as_json: bool) -> None:
 
     if outcome.finished is not None:
         if not as_json:
-            click.echo("\n".join(report_lines(outcome.finished)))
+            click.echo("\n".join(report_lines(outcome.finished, outcome.remarks)))
             click.echo(f"  best policy: optix-bus checkpoint evaluate {run.root} --episodes 100")
         return
     if outcome.log_lines:

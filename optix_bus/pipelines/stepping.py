@@ -18,6 +18,7 @@ from optix_bus.pipelines.ledger import EpisodeLedger
 from optix_bus.pipelines.replay import open_episodes, rebuild_episodes
 from optix_bus.pipelines.seeding import acting_stream, episode_seed
 from optix_bus.pipelines.steppers import StepFailure, Stepper
+from optix_bus.pipelines.trial import keeps_to_seeds
 from optix_bus.pipelines.window import Window
 from optix_bus.types import EpisodeData
 
@@ -96,6 +97,7 @@ class SteppingPipeline(BasePipeline):
         self._windows = 0
         self._total_steps = 0
         self._abandoned: list[int] = []
+        self._keeps_to_seeds: bool | None = None
 
     @property
     def n_envs(self) -> int:
@@ -104,10 +106,17 @@ class SteppingPipeline(BasePipeline):
 
     @property
     def repeatable(self) -> bool:
-        """Whether the same policies collect the same windows again, and open episodes can be rebuilt: every
-        episode has a seed of its own. That an environment keeps to its seed shows only when it is rebuilt.
+        """Whether the same policies collect the same windows again, and open episodes can be rebuilt.
+
+        Every episode has a seed of its own, none that is open has become too long to be played again, and the
+        environments keep to their seeds, which is tried once on others of their kind (`keeps_to_seeds`).
         """
-        return self._ready().keeps_actions
+        if not self._ready().keeps_actions:
+            return False
+        if self._keeps_to_seeds is None:
+            seeds = [self.episode_seed(number) for number in range(self._environments)]
+            self._keeps_to_seeds = not self._builds_more or keeps_to_seeds(self._build, seeds)
+        return self._keeps_to_seeds and all(e is None or e.replayable for e in self._ledger.rows)
 
     def setup(self) -> None:
         """Build the environments, where they were not given. Calling it again does nothing."""

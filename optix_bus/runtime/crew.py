@@ -77,6 +77,8 @@ class Crew:
         self._hub_was_quiet = False
         self._last_turn = time.monotonic()
         self._all: dict[str, Watched] = {}
+        #: What processes said that could not go on exactly where they stood, in the order of their words.
+        self.remarks: list[str] = []
         self._births = Births(run, self._all, changed)
         warm = [name for name in plan.processes if plan.holds_agent(name)] if adopting else []
         if warm and sys.platform == "linux":
@@ -161,7 +163,10 @@ class Crew:
             again = f"restart {watched.count} of {self._limits.restarts}"
             self._say(f"{watched.name} came back ({again}, {_brief(watched.cause)})")
         for remark in watched.remarks:
-            self._say(f"{watched.name}: {remark}")
+            # What a node says of itself bears its name already.
+            named = remark.startswith(tuple(f"{node}: " for node in record.nodes))
+            self.remarks.append(remark if named else f"{watched.name}: {remark}")
+            self._say(self.remarks[-1])
         self._changed()
 
     # -- one turn --------------------------------------------------------------------------------------------

@@ -168,6 +168,8 @@ class ProcessHost:
             self._log.warning(remark)
         if self._beginning.cut is not None:
             self._timers.load(self._folder.root, self._beginning.cut.number)
+        if self._recovered == self._beginning.sequence:
+            return  # nothing happened since, and whether a node could repeat it may be costly to say
         self._answered = {
             fold.name: self._link.last_identity(fold.name)[0] for fold in self._folds if not fold.node.repeats
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from optix_bus.messages import RunFinished
 
@@ -14,8 +15,8 @@ _REASONS = {
 }
 
 
-def report_lines(finished: RunFinished) -> list[str]:
-    """What happened, in the order in which a person asks."""
+def report_lines(finished: RunFinished, remarks: Sequence[str] = ()) -> list[str]:
+    """What happened, in the order in which a person asks; remarks are what restarts could not bring back."""
     rule = "─" * _WIDTH
     rows = [
         ("Reason", _REASONS.get(finished.reason, finished.reason)),
@@ -31,6 +32,7 @@ def report_lines(finished: RunFinished) -> list[str]:
     lines = [rule, "  Training complete", rule]
     lines += [f"  {name:<20} {value}" for name, value in rows]
     lines += [f"  {line}" for line in finished.report]
+    lines += [f"  after a restart, {remark}" for remark in remarks]
     return [*lines, rule]
 
 

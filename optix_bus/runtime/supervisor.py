@@ -45,6 +45,8 @@ class Outcome:
     finished: RunFinished | None
     lost: str = ""
     log_lines: list[str] = field(default_factory=list)
+    #: What did not go as if nothing had happened: episodes that were cut, states that were lost, and where.
+    remarks: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, finished: RunFinished) -> Outcome:
@@ -133,6 +135,7 @@ class Supervisor:
                 outcome = self._explain(NodeFailure(f"{error.filename or self._run.root}: {error.strerror}"))
             finally:
                 self._end_all()
+                outcome.remarks += self._remarks()
                 self._record.exit_code, self._record.reason = outcome.exit_code, outcome.reason
                 self._save("finished" if outcome.exit_code == 0 else "failed")
                 self._write_report(outcome)
@@ -259,9 +262,18 @@ class Supervisor:
         with contextlib.suppress(OSError):  # a full disk must not hide why the run ends
             self._run.write(self._record)
 
+    def _remarks(self) -> list[str]:
+        of_resumption = self._resumption.remarks if self._resumption is not None else []
+        return [*of_resumption, *(self._crew.remarks if self._crew is not None else [])]
+
     def _write_report(self, outcome: Outcome) -> None:
         finished = msgspec.to_builtins(outcome.finished) if outcome.finished is not None else None
-        report = {"exit_code": outcome.exit_code, "reason": outcome.reason, "finished": finished}
+        report = {
+            "exit_code": outcome.exit_code,
+            "reason": outcome.reason,
+            "finished": finished,
+            "remarks": outcome.remarks,
+        }
         with contextlib.suppress(OSError):
             self._run.report.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
 

@@ -200,6 +200,59 @@ def test_a_pipeline_says_whether_it_can_collect_the_same_again() -> None:
     assert not cartpole("native").repeatable
 
 
+class Steady(CountingEnvironment):
+    """All its episodes are alike."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        self.episode = -1
+        return super().reset(seed=seed)
+
+
+class Restless(Steady):
+    """Begins as its seed says, and then does what it likes."""
+
+    steps = 0
+
+    def step(self, action: Any) -> Any:
+        Restless.steps += 1
+        observation, reward, *rest = super().step(action)
+        return observation, float(reward) + Restless.steps, *rest
+
+
+class Unique(Steady):
+    """There can be only one."""
+
+    made = 0
+
+    def __init__(self, lengths: tuple[int, ...]) -> None:
+        Unique.made += 1
+        if Unique.made > 1:
+            raise RuntimeError("the device is busy")
+        super().__init__(lengths)
+
+
+@pytest.mark.parametrize("kind", [Steady, CountingEnvironment, Restless, Unique])
+def test_it_says_no_where_environments_do_not_keep_to_their_seeds_or_nobody_can_tell(
+    kind: type[CountingEnvironment],
+) -> None:
+    pipeline = BatchPipeline(partial(kind, (50,)), Scripted(), window_size=10, seed=1)
+    before = pipeline.collect(0)
+    progress = pipeline.progress()
+    assert pipeline.repeatable is (kind is Steady)
+    np.testing.assert_equal(pipeline.progress(), progress)  # the trial leaves no trace
+    assert before.length == 10
+
+
+def test_an_open_episode_that_is_too_long_to_be_played_again_says_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("optix_bus.pipelines.ledger.REPLAYABLE_STEPS", 15)
+    pipeline = BatchPipeline(partial(Steady, (25,)), Scripted(), window_size=10, seed=1)
+    found = []
+    for window in range(3):
+        pipeline.collect(window)
+        found.append(pipeline.repeatable)
+    assert found == [True, False, True]
+
+
 def test_taking_up_says_which_episode_of_which_environment_was_lost_and_where() -> None:
     pipeline, rebuilt = cartpole("native", 2), cartpole("native", 2)
     pipeline.collect(0, np.random.default_rng(0))

@@ -53,8 +53,21 @@ def up(topology: Path, run: Path, *arguments: str) -> Finished:
 @contextmanager
 def started(topology: Path, run: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A run in the background of the test; ended at the end whatever happens."""
+    with _in_background(str(topology), "--run-dir", str(run), *arguments) as process:
+        yield process
+
+
+@contextmanager
+def resumed(run: Path) -> Iterator[subprocess.Popen[str]]:
+    """A run that goes on in the background of the test; ended at the end whatever happens."""
+    with _in_background("--resume", str(run)) as process:
+        yield process
+
+
+@contextmanager
+def _in_background(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "optix_bus.cli", "up", str(topology), "--run-dir", str(run), *arguments],
+        [sys.executable, "-m", "optix_bus.cli", "up", *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

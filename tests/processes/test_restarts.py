@@ -24,6 +24,7 @@ from tests.processes.runs import (
     command,
     journal,
     leftovers,
+    resumed,
     started,
     streams,
     up,
@@ -43,6 +44,31 @@ from optix_bus.interfaces import LoopCallback
 
 
 class Quiet(LoopCallback): pass
+"""
+
+
+DRIFTING = """
+import random
+
+import gymnasium as gym
+import noop_world
+
+
+class Drifting(noop_world.NoopWorld):
+    # Longer than a window, and never twice the same.
+    def reset(self, *, seed=None, options=None):
+        self.steps = 0
+        super().reset(seed=seed)
+        self.seen = noop_world._OBSERVATION + random.SystemRandom().random()
+        return self.seen, {}
+
+    def step(self, action):
+        self.steps += 1
+        return self.seen, self.reward, self.steps == 7, False, {}
+
+
+if "OptixBusDrifting-v0" not in gym.registry:
+    gym.register("OptixBusDrifting-v0", entry_point=Drifting)
 """
 
 
@@ -135,6 +161,14 @@ def light(folder: Path, *extra: str) -> Path:
     return path
 
 
+def drifting(topology: Path) -> Path:
+    """The same over a world whose episodes no seed brings back, and which are longer than a window."""
+    (topology.parent / "drifting.py").write_text(DRIFTING)
+    text = topology.read_text().replace("noop_world:OptixBusNoop-v0", "drifting:OptixBusDrifting-v0")
+    topology.write_text(text.replace("window_steps: 1}", "window_steps: 3}"))
+    return topology
+
+
 @contextlib.contextmanager
 def running(topology: Path, run: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     with started(topology, run, *options) as process:
@@ -190,6 +224,25 @@ def test_a_hub_that_was_stopped_is_replaced_and_nobody_else(tmp_path: Path) -> N
         goes_on(run)
         restarts = {process.name: process.restarts for process in RunDirectory(run).read().processes}
         assert [name for name, count in restarts.items() if count] == ["hub"]
+
+
+def test_the_report_says_where_an_episode_was_cut_that_could_not_be_rebuilt(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with running(drifting(light(tmp_path)), run, "--set", "nodes.scheduler.cut_windows=1") as process:
+        kill(run, "pipeline")
+        goes_on(run)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    found = re.findall(
+        r"^  after a restart, pipeline: (episode \d+ of environment 0) could not be rebuilt: "
+        r"cut as truncated after [1-6] steps$",
+        out,
+        re.MULTILINE,
+    )
+    (remark,) = json.loads((run / "report.json").read_text())["remarks"]
+    assert len(found) == 1
+    assert found[0] in remark
 
 
 def test_an_interrupt_while_somebody_is_on_its_way_back_is_heeded(tmp_path: Path) -> None:
@@ -297,3 +350,21 @@ def test_what_is_swept_is_said_and_a_living_run_is_never_swept(
             assert not dead.exists()
             goes_on(run)
             assert Path(record.sockets).exists()
+
+
+def test_a_world_that_does_not_keep_to_its_seeds_goes_back_to_the_cut(tmp_path: Path) -> None:
+    """What it showed after the cut cannot be shown again, and shared memory held the only copy."""
+    run = tmp_path / "run"
+    with running(drifting(light(tmp_path)), run, "--set", "nodes.scheduler.cut_windows=4") as process:
+        wait_until(run, lambda folder: cuts(run) and collected_windows(folder) > 20)
+        process.kill()
+        process.wait(30)
+    with resumed(run) as process:
+        goes_on(run)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "went back to the cut after window" in out
+    asked = [e["body"]["window"] for e in journal(run) if e["type"] == "CollectWindow"]
+    assert asked == list(range(len(asked)))
+    assert leftovers(run) == []
