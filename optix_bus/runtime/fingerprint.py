@@ -11,7 +11,7 @@ from pathlib import Path
 def fingerprint() -> dict[str, str]:
     """What must be equal for bit-equal results."""
     versions = {}
-    for package in ("numpy", "torch", "gymnasium", "optix-bus"):
+    for package in ("numpy", "torch", "tensorflow", "keras", "jaxlib", "gymnasium", "optix-bus"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     return {

@@ -8,9 +8,9 @@ from typing import Any
 from optix_bus.settings import setting
 
 FORMAT_VERSION = 1
-FRAMEWORKS = ("torch",)
+FRAMEWORKS = ("torch", "tensorflow", "tf", "jax")
 #: Options of the agent that have no effect on a class of the user's own.
-OF_ALGORITHM = ("framework", "hidden_sizes", "hyperparameters", "device")
+OF_ALGORITHM = ("framework", "hidden_sizes", "rnn", "hyperparameters", "device")
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,10 @@ class AgentSettings:
     hidden_sizes: tuple[int, ...] | None = setting(
         None, "Units of each hidden layer; null for those of the public benchmark tables.", minimum=1
     )
+    rnn: str | None = setting(
+        None,
+        "Kind of memory of an algorithm that has one: gru or lstm; null takes the first.",
+    )
     hyperparameters: dict[str, Any] = setting(
         factory=dict, description="Hyperparameters that differ from the algorithm's defaults."
     )
@@ -62,6 +66,7 @@ class AgentSettings:
             "algorithm": self.algorithm,
             "framework": self.framework,
             "hidden_sizes": None if self.hidden_sizes is None else list(self.hidden_sizes),
+            **({} if self.rnn is None else {"rnn": self.rnn}),
             "hyperparameters": dict(self.hyperparameters),
             "device": self.device,
         }

@@ -45,7 +45,7 @@ PPO = Card(
     algorithm="ppo",
     title="Proximal Policy Optimization",
     paper="Schulman et al. 2017, Proximal Policy Optimization Algorithms, https://arxiv.org/abs/1707.06347",
-    frameworks=("torch",),
+    frameworks=("torch", "tensorflow", "jax"),
     hyperparameters=PPOHyperparameters,
     bounds={
         "learning_rate": (1e-4, 3e-3),
@@ -55,13 +55,15 @@ PPO = Card(
     },
     log_params=("learning_rate",),
     observations=("box", "discrete"),
-    actions=("discrete",),
+    actions=("discrete", "multi_discrete", "multi_binary"),
     deviations=(
         "The value loss is the mean squared error, without the factor 1/2 of the authors' code.",
         "Values are not clipped by default; Engstrom et al. 2020, arXiv 2005.12729, found no gain in it.",
         "The clip range and the learning rate are not annealed by themselves.",
         "A truncated step bootstraps on its final observation; the authors' code treats it as a termination.",
         "Policy and value have separate networks; the authors share layers for images.",
+        "Where info['action_mask'] forbids actions, they have probability 0 in acting and learning: Huang and "
+        "Ontanon 2022, https://arxiv.org/abs/2006.14171.",
         "Policies act in NumPy float32; the learner recomputes the old log-probabilities of a window that "
         "its own version acted, so that the first ratio is exactly 1.",
     ),
