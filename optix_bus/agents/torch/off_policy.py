@@ -79,9 +79,9 @@ class TorchOffPolicy(TorchLearner):
         self._outputs = outputs
         spec = None if spaces is None else space_spec(spaces)
         self._box = ActionBox.cube(action_dim) if spec is None else ActionBox.of(spec.action)
-        if self._box.dim != action_dim:
+        if spec is not None and self._box.dim != action_dim:
             raise Unsuitable(
-                f"action_dim is {action_dim}, but actions of {spec} have {self._box.dim} numbers"
+                f"action_dim is {action_dim}, but those of {spec.environment} have {self._box.dim}"
             )
         self._checked = False
         found = output_size(actor)
