@@ -19,6 +19,7 @@ BENCHMARKS = (
     "bench_start",
     "bench_log",
     "bench_restart",
+    "bench_stopped",
     "bench_replay",
 )
 
