@@ -5,26 +5,49 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from optix_bus.agents import make_agent
 from optix_bus.interfaces import BaseAgent
 from optix_bus.testing.agent_contract import AgentContract
 from optix_bus.types import EpisodeData, HyperparamSet
+from tests.agents.every import EVERY, NAMES, small_agent, spaces_of
 from tests.agents.windows import NUMBERS, VECTOR
 
+#: The other frameworks compile for each new agent, and read windows with the same code.
+SLOW_BUT_TORCH = [pytest.param(kind, marks=() if kind[0] == "torch" else pytest.mark.slow) for kind in EVERY]
 
-class TestPPO(AgentContract):
-    spaces = VECTOR
+
+class TestEveryAgent(AgentContract):
+    """Every algorithm in every framework, from windows of one environment and of three."""
+
+    @pytest.fixture(autouse=True, params=EVERY, ids=NAMES)
+    def _the_agent(self, request: pytest.FixtureRequest) -> None:
+        self.kind = request.param
+        self.spaces = spaces_of(self.kind)
 
     def make_agent(self) -> BaseAgent:
-        return make_agent(VECTOR, seed=0, hyperparams={"n_epochs": 2, "learning_rate": 1e-2})
+        return small_agent(self.kind)
 
 
-class TestPPOWithDiscreteObservations(TestPPO):
-    spaces = NUMBERS
+class TestEveryAgentInThreeEnvironments(TestEveryAgent):
+    environments = 3
+    window_steps = 32
 
-    def make_agent(self) -> BaseAgent:
-        return make_agent(NUMBERS, seed=0, hyperparams={"n_epochs": 2})
+    @pytest.fixture(autouse=True, params=SLOW_BUT_TORCH, ids=NAMES)
+    def _the_agent(self, request: pytest.FixtureRequest) -> None:
+        self.kind = request.param
+        self.spaces = spaces_of(self.kind)
+
+
+TestPPOWithDiscreteObservations = AgentContract.of(
+    lambda: make_agent(NUMBERS, seed=0, hyperparams={"n_epochs": 2}), NUMBERS
+)
+
+
+def test_an_attribute_that_the_contract_lacks_is_refused():
+    with pytest.raises(TypeError, match="AgentContract has no attribute 'window_stepz'"):
+        AgentContract.of(_Softmax, VECTOR, window_stepz=3)
 
 
 class TestDQN(AgentContract):
@@ -48,6 +71,39 @@ class TestDQNWithDiscreteObservations(AgentContract):
     def make_agent(self) -> BaseAgent:
         quick = {"learning_starts": 0, "batch_size": 16}
         return make_agent(NUMBERS, algorithm="dqn", seed=0, hidden_sizes=(16,), hyperparams=quick)
+
+
+class TestRecurrentPPO(AgentContract):
+    spaces = VECTOR
+    rnn = "gru"
+
+    def make_agent(self) -> BaseAgent:
+        hyperparams = {"n_epochs": 2, "learning_rate": 1e-2}
+        sizes = (16, 16)
+        return make_agent(
+            self.spaces,
+            algorithm="recurrent_ppo",
+            rnn=self.rnn,
+            hidden_sizes=sizes,
+            seed=0,
+            hyperparams=hyperparams,
+        )
+
+
+class TestRecurrentPPOWithAnLSTM(TestRecurrentPPO):
+    rnn = "lstm"
+
+
+class TestRecurrentPPOWithDiscreteObservations(TestRecurrentPPO):
+    spaces = NUMBERS
+
+
+class TestRainbow(AgentContract):
+    spaces = VECTOR
+
+    def make_agent(self) -> BaseAgent:
+        quick = {"learning_starts": 0, "batch_size": 16, "n_atoms": 11}
+        return make_agent(VECTOR, algorithm="rainbow", seed=0, hidden_sizes=(16,), hyperparams=quick)
 
 
 class _Softmax(BaseAgent):
@@ -84,8 +140,4 @@ class _Softmax(BaseAgent):
         self.weights = np.load(path + ".npy")
 
 
-class TestAUsersAgent(AgentContract):
-    spaces = VECTOR
-
-    def make_agent(self) -> BaseAgent:
-        return _Softmax()
+TestAUsersAgent = AgentContract.of(_Softmax, VECTOR, window_steps=30)
