@@ -20,7 +20,7 @@ from optix_bus.agents.jax.ppo import FlaxPPOAgent
 from optix_bus.errors import CheckpointError, ConfigurationError, LearningFailure, Unsuitable
 from optix_bus.interfaces import ArrayAgent, Policy
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
-from optix_bus.types import HyperparamSet, NamedArrays
+from optix_bus.types import ArraySpec, HyperparamSet, NamedArrays, SpaceSpec
 from tests.agents.windows import NUMBERS, VECTOR, random_window
 
 QUICK = {"n_epochs": 2, "minibatch_size": 64}
@@ -327,6 +327,12 @@ def test_networks_of_the_wrong_size_are_refused_with_both_sizes():
         _agent(actor=nn.Dense(5))
     with pytest.raises(Unsuitable, match="keeps batch_stats beside its weights"):
         _agent(critic=nn.Sequential([nn.BatchNorm(use_running_average=True), nn.Dense(1)]))
+
+
+def test_several_actions_at_once_are_refused_with_what_takes_them():
+    choices = ArraySpec("multi_binary", (3,), "int8")
+    with pytest.raises(Unsuitable, match="actions are multi_binary, expected discrete; ppo in PyTorch takes"):
+        make_agent(SpaceSpec("switches", VECTOR.observation, choices), framework="jax", algorithm="ppo")
 
 
 @pytest.mark.parametrize("sizes", [(0, 3, 16), (4, 0, 16), (4, 3, 0)])
