@@ -10,16 +10,19 @@ import inspect
 import re
 from typing import Any
 
-from optix_bus.agents.cards import CARDS
+from optix_bus.agents.cards import CARDS, card_for
 from optix_bus.errors import ConfigurationError
 from optix_bus.runtime.problems import did_you_mean
 from optix_bus.runtime.topology_classes import load_object
+from optix_bus.runtime.topology_schedules import check_hyperparameters
 from optix_bus.runtime.topology_settings import FRAMEWORKS, OF_ALGORITHM
 from optix_bus.runtime.topology_source import Tree
 from optix_bus.runtime.validation import Checker
 from optix_bus.types import SpaceSpec
 
 SIX_METHODS = ("act", "learn", "get_hyperparams", "set_hyperparams", "save_weights", "load_weights")
+#: Frameworks that go by two names.
+_LONG_NAMES = {"tf": "tensorflow"}
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 _SPREAD_METHODS = ("state", "load_state", "policy", "reseed")
 
@@ -69,9 +72,9 @@ def _check_algorithm(name: str, tree: Tree, spaces: SpaceSpec | None, checker: C
         hint = did_you_mean(name, CARDS, "algorithms")
         checker.add(place, f"unknown algorithm '{name}'", hint, "agent.algorithm")
         return
-    card = CARDS[name]
+    card = card_for(name, spaces)
     framework = _text(tree, "framework")
-    if framework in FRAMEWORKS and framework not in card.frameworks:
+    if framework in FRAMEWORKS and _LONG_NAMES.get(framework, framework) not in card.frameworks:
         message = f"{name} does not exist for the framework '{framework}'"
         hint = did_you_mean(framework, card.frameworks, "it exists for")
         checker.add(tree.entries["framework"].value.place, message, hint, "agent.framework")
@@ -79,9 +82,14 @@ def _check_algorithm(name: str, tree: Tree, spaces: SpaceSpec | None, checker: C
     if device is not None and not _DEVICE.fullmatch(device):
         hint = did_you_mean(device, ("auto", "cpu", "cuda", "mps")) or "write auto, cpu, cuda, cuda:N or mps"
         checker.add(tree.entries["device"].value.place, f"unknown device '{device}'", hint, "agent.device")
+    memory = _text(tree, "rnn")
+    if memory is not None and memory not in card.memories:
+        message = f"{name} has no memory of kind '{memory}'"
+        hint = did_you_mean(memory, card.memories, "it has") if card.memories else "remove it: it has none"
+        checker.add(tree.entries["rnn"].value.place, message, hint, "agent.rnn")
     below = tree.get("hyperparameters")
     if below is not None:
-        checker.settings(card.hyperparameters, below, name, "agent.hyperparameters", word="hyperparameter")
+        check_hyperparameters(card, below, "agent.hyperparameters", checker)
     misfit = card.fits(spaces) if spaces is not None else None
     if misfit:
         others = [other for other, its in CARDS.items() if spaces is not None and its.fits(spaces) is None]
