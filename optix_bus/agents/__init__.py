@@ -8,7 +8,10 @@ from typing import Any
 _HOMES = {
     "CategoricalPolicy": "optix_bus.agents.acting",
     "FlaxPPOAgent": "optix_bus.agents.jax.ppo",
+    "NoisyLinear": "optix_bus.agents.torch.noisy",
+    "RainbowQNetwork": "optix_bus.agents.torch.rainbow_network",
     "TorchDQNAgent": "optix_bus.agents.torch.dqn",
+    "TorchRainbowDQNAgent": "optix_bus.agents.torch.rainbow",
     "TFGaussianPPOAgent": "optix_bus.agents.tensorflow.gaussian_ppo",
     "TFPPOAgent": "optix_bus.agents.tensorflow.ppo",
     "TorchGaussianPPOAgent": "optix_bus.agents.torch.gaussian_ppo",

@@ -27,6 +27,7 @@ _BUILDERS = {
     ("tensorflow", "ppo"): "optix_bus.agents.tensorflow.make_ppo:make_ppo",
     ("jax", "ppo"): "optix_bus.agents.jax.make_ppo:make_ppo",
     ("torch", "dqn"): "optix_bus.agents.torch.make_dqn:make_dqn",
+    ("torch", "rainbow"): "optix_bus.agents.torch.make_rainbow:make_rainbow",
     ("torch", "gaussian_ppo"): "optix_bus.agents.torch.make_ppo:make_gaussian_ppo",
     ("torch", "ppo"): "optix_bus.agents.torch.make_ppo:make_ppo",
     ("torch", "recurrent_ppo"): "optix_bus.agents.torch.make_recurrent_ppo:make_recurrent_ppo",

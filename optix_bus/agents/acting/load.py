@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from optix_bus.agents.acting.mlp import Forward
+from optix_bus.agents.acting.noisy_dueling import NoisyDuelingForward
 from optix_bus.agents.acting.recurrent import Memory, RecurrentForward, RecurrentPolicy
 from optix_bus.errors import ConfigurationError
 from optix_bus.interfaces import Policy
@@ -16,15 +17,18 @@ from optix_bus.types import NamedArrays
 
 FORMAT = 1
 #: Networks that NumPy can run.
-KINDS = ("mlp", "recurrent")
+KINDS = ("mlp", "noisy_dueling", "recurrent")
 
 #: What becomes of a network's outputs: ``head`` of a description, and the function that makes its policy from
 #: the forward pass, the description and a generator.
 HEADS = {
+    "bernoulli": "optix_bus.agents.acting.bernoulli:make",
     "categorical": "optix_bus.agents.acting.categorical:make",
     "deterministic": "optix_bus.agents.acting.deterministic:make",
     "epsilon_greedy": "optix_bus.agents.acting.epsilon_greedy:make",
     "gaussian": "optix_bus.agents.acting.gaussian:make",
+    "multi_categorical": "optix_bus.agents.acting.multi_categorical:make",
+    "noisy_greedy": "optix_bus.agents.acting.noisy_greedy:make",
     "squashed_gaussian": "optix_bus.agents.acting.squashed_gaussian:make",
 }
 
@@ -84,5 +88,7 @@ def load_policy(state: NamedArrays, rng: np.random.Generator | None = None) -> A
         step = RecurrentForward(description, state.arrays)
         memory = Memory(step, step.size)
         return RecurrentPolicy(memory, make_policy(memory, description, rng))
+    if description["kind"] == "noisy_dueling":
+        return make_policy(NoisyDuelingForward(description, state.arrays), description, rng)
     forward = Forward(description["layers"], state.arrays, description.get("normalizer"))
     return make_policy(forward, description, rng)

@@ -8,13 +8,16 @@ from optix_bus.agents.cards.card import Card
 from optix_bus.agents.cards.dqn import DQN
 from optix_bus.agents.cards.gaussian_ppo import GAUSSIAN_PPO
 from optix_bus.agents.cards.ppo import PPO
+from optix_bus.agents.cards.rainbow import RAINBOW
 from optix_bus.agents.cards.recurrent_ppo import RECURRENT_PPO
 from optix_bus.agents.cards.sac import SAC
 from optix_bus.agents.cards.td3 import TD3
 from optix_bus.errors import ConfigurationError
 from optix_bus.types import SpaceSpec
 
-CARDS: dict[str, Card] = {card.algorithm: card for card in (PPO, DQN, SAC, TD3, GAUSSIAN_PPO, RECURRENT_PPO)}
+CARDS: dict[str, Card] = {
+    card.algorithm: card for card in (PPO, DQN, RAINBOW, SAC, TD3, GAUSSIAN_PPO, RECURRENT_PPO)
+}
 
 #: The form for continuous actions of what people call by one name.
 _CONTINUOUS = {"ppo": "gaussian_ppo"}
