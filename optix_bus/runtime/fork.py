@@ -32,7 +32,7 @@ from optix_bus.runtime.topology import Topology, load_topology
 
 _codec = Codec(VOCABULARY)
 #: What of an agent is fixed by what it has learnt.
-_FIXED = ("algorithm", "framework", "hidden_sizes", "class")
+_FIXED = ("algorithm", "framework", "hidden_sizes", "rnn", "class")
 
 
 def fork(

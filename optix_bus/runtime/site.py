@@ -61,6 +61,7 @@ class PlanSite:
             hyperparams=options["hyperparameters"],
             device=options["device"],
             seed=int(stream(self.seed, "agent", "initial").integers(2**31)),
+            rnn=options.get("rnn"),
         )
 
     def pipeline(self, settings: Any) -> Any:

@@ -23,6 +23,7 @@ from optix_bus.runtime.topology_entry import ABOUT_RESTART, NodeEntry
 from optix_bus.runtime.topology_schedules import SCHEDULE
 from optix_bus.runtime.topology_settings import (
     FORMAT_VERSION,
+    OF_ALGORITHM,
     AgentSettings,
     DocumentSettings,
     EnvironmentSettings,
@@ -136,11 +137,7 @@ def _agent_schema() -> Schema:
         {"required": ["algorithm"], "not": {"required": ["arguments"]}},
         {
             "required": ["class"],
-            "not": {
-                "anyOf": [
-                    {"required": [key]} for key in ("framework", "hidden_sizes", "hyperparameters", "device")
-                ]
-            },
+            "not": {"anyOf": [{"required": [key]} for key in OF_ALGORITHM]},
         },
     ]
     schema["allOf"] = [

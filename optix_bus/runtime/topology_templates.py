@@ -24,6 +24,7 @@ from optix_bus.runtime.topology_classes import load_node_class
 from optix_bus.runtime.topology_entry import ABOUT_RESTART, NodeEntry, idle_options
 from optix_bus.runtime.topology_settings import (
     FORMAT_VERSION,
+    OF_ALGORITHM,
     AgentSettings,
     DocumentSettings,
     EnvironmentSettings,
@@ -140,11 +141,9 @@ def write_topology(chosen: Template) -> str:
 
 def _agent(given: Mapping[str, Any]) -> list[str]:
     own = "class" in given
-    others = (
-        ("algorithm", "framework", "hidden_sizes", "hyperparameters", "device")
-        if own
-        else ("class", "arguments")
-    )
+    others = ("algorithm", *OF_ALGORITHM) if own else ("class", "arguments")
+    if not own and not CARDS[given["algorithm"]].memories:
+        others = (*others, "rnn")
     plain = {key: value for key, value in given.items() if key != "hyperparameters"}
     lines = _options(AgentSettings, plain, 2, leave_out=(*others, "hyperparameters"))
     if own:

@@ -98,14 +98,6 @@ class TestRecurrentPPOWithDiscreteObservations(TestRecurrentPPO):
     spaces = NUMBERS
 
 
-class TestRainbow(AgentContract):
-    spaces = VECTOR
-
-    def make_agent(self) -> BaseAgent:
-        quick = {"learning_starts": 0, "batch_size": 16, "n_atoms": 11}
-        return make_agent(VECTOR, algorithm="rainbow", seed=0, hidden_sizes=(16,), hyperparams=quick)
-
-
 class _Softmax(BaseAgent):
     """Linear REINFORCE in 20 lines."""
 

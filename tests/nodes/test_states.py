@@ -156,15 +156,16 @@ def shared_weights(folder: Path, seed: int) -> dict[str, Node]:
 
 
 @functools.cache
-def ppo(seed: int) -> Any:
+def ppo(seed: int, algorithm: str = "ppo", rnn: str | None = None) -> Any:
     """An agent that has not learnt anything, for copies: building takes longer than all that they do here."""
     hyperparams = {"n_epochs": 1, "minibatch_size": 32}
-    return make_agent(CARTPOLE, hidden_sizes=(4,), device="cpu", seed=seed, hyperparams=hyperparams)
+    options: dict[str, Any] = {"device": "cpu", "seed": seed, "hyperparams": hyperparams}
+    return make_agent(CARTPOLE, algorithm=algorithm, rnn=rnn, hidden_sizes=(4,), **options)
 
 
-def apart(folder: Path, seed: int, lookahead: int = 0, **more: Any) -> dict[str, Node]:
+def apart(folder: Path, seed: int, lookahead: int = 0, agent: Any = None, **more: Any) -> dict[str, Node]:
     """As in processes: pipelines act with what the learner announces."""
-    agent = copy.deepcopy(ppo(seed))
+    agent = copy.deepcopy(ppo(seed) if agent is None else agent)
     train = PipelineSettings(environments=2, window_steps=16)
     validation = PipelineSettings(environments=2, episodes=3, max_evaluation_steps=30)
     made = {
@@ -183,11 +184,17 @@ def ahead(folder: Path, seed: int) -> dict[str, Node]:
     return apart(folder, seed, 1)
 
 
+def remembering(folder: Path, seed: int) -> dict[str, Node]:
+    """A policy with a memory of open episodes, which no policy version outlives."""
+    return apart(folder, seed, agent=ppo(seed, "recurrent_ppo", "lstm" if seed % 2 else "gru"))
+
+
 WORLDS: dict[str, World] = {
     "shared arrays": shared_arrays,
     "shared weights": shared_weights,
     "apart": apart,
     "ahead": ahead,
+    "remembering": remembering,
 }
 
 
@@ -278,6 +285,33 @@ def test_ppo_on_cartpole_ends_with_the_same_weights_after_everything_was_set_up_
     other.run()
     assert sha256(whole.node("learner")._agent) == sha256(other.node("learner")._agent) != before
     whole.close()
+    other.close()
+
+
+def test_the_memory_of_open_episodes_goes_from_version_to_version_and_into_a_new_node(tmp_path: Path) -> None:
+    def build() -> Mapping[str, Node]:
+        return remembering(tmp_path, 3)
+
+    stage = Stage(build, seed=3)
+    while stage.node("learner")._version < 2:
+        stage.step()
+    pipeline = stage.node("pipeline")._pipeline
+    open_episodes = pipeline.progress()
+    remembered = open_episodes["memory"]
+    assert remembered.shape == (2, 8)
+    going_on = ~np.array(open_episodes["starts"]) & ~np.isin([0, 1], open_episodes["waiting"])
+    assert going_on.any()
+    assert remembered[going_on].any(axis=1).all()
+    other = Stage.at(build, stage.boundary(), seed=3)
+    rebuilt = other.node("pipeline")._pipeline
+    assert np.array_equal(rebuilt.progress()["memory"], remembered)
+    for each in (stage, other):
+        windows = each.node("pipeline")._pipeline
+        while windows.progress()["windows"] == open_episodes["windows"]:
+            each.step()
+    assert np.array_equal(rebuilt.progress()["memory"], pipeline.progress()["memory"])
+    assert not np.array_equal(pipeline.progress()["memory"], remembered)
+    stage.close()
     other.close()
 
 

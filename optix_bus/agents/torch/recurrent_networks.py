@@ -102,7 +102,7 @@ def run(rnn: nn.GRU | nn.LSTM, x: Any, memory: Tensor) -> tuple[Any, Tensor]:
 
 def encoded(observations: Array, rnn: nn.GRU | nn.LSTM, device: torch.device) -> Tensor:
     """Observations ``[N, *obs_shape]`` as the network takes them, ``[N, in]``."""
-    x = np.ascontiguousarray(encode(observations, rnn.input_size), np.float32)
+    x = np.array(encode(observations, rnn.input_size), np.float32)
     return torch.from_numpy(x).to(device, next(rnn.parameters()).dtype)
 
 

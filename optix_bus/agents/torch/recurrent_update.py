@@ -84,7 +84,7 @@ def first_memory(data: EpisodeData, rows: int, size: int) -> npt.NDArray[np.floa
     """
     if data.hidden_states is None:
         return np.zeros((rows, size), np.float32)
-    given = np.asarray(data.hidden_states, np.float32)
+    given = np.array(data.hidden_states, np.float32)
     if given.size != rows * size or given.shape[-1] != size:
         raise ConfigurationError(
             f"window {data.episode_id}: hidden_states have shape {given.shape}, expected {(rows, size)}: "
