@@ -17,7 +17,12 @@ LIFELINE = "OPTIX_BUS_LIFELINE"
 #: One thread each: tiny networks lose by more, results are the same on every machine, and the processes of
 #: a run do not fight over the cores.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-_ENVIRONMENT = {**dict.fromkeys(_THREADS, "1"), "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
+_TENSORFLOW = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+_ENVIRONMENT = {
+    **dict.fromkeys((*_THREADS, *_TENSORFLOW), "1"),
+    "PYTHONHASHSEED": "0",
+    "PYTHONUNBUFFERED": "1",
+}
 #: Exit code of a process whose end somebody else has taken note of: all that is known is that it is gone.
 UNKNOWN = 71
 

@@ -33,6 +33,9 @@ ALLOWED = {
     ("optix_bus/agents/storage.py", "beside.write_bytes"): _DISK,
     ("optix_bus/agents/storage.py", "os.getpid"): _DISK,
     ("optix_bus/agents/storage.py", "os.replace"): _DISK,
+    ("optix_bus/agents/tensorflow/__init__.py", "os.environ"): (
+        "the only way to tell TensorFlow, before it is imported, not to greet"
+    ),
     ("optix_bus/pipelines/stepping.py", "secrets.randbits"): (
         "a pipeline without a seed draws one and can say which; in a topology every pipeline has one"
     ),

@@ -1,0 +1,86 @@
+"""PPO for continuous actions. The card is in `optix_bus.agents.cards.gaussian_ppo`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from optix_bus.agents.cards.card import Card
+from optix_bus.agents.cards.gaussian_ppo import GAUSSIAN_PPO
+from optix_bus.agents.heads import Gaussian, head_for
+from optix_bus.agents.tensorflow.networks import output_size
+from optix_bus.agents.tensorflow.ppo import PPOLearner
+from optix_bus.errors import Unsuitable
+from optix_bus.rl import ObsNormalizer, RewardNormalizer
+from optix_bus.types import HyperparamSet, SpaceSpec
+
+
+class TFGaussianPPOAgent(PPOLearner):
+    """PPO for continuous actions: independent normal numbers around what the actor answers.
+
+    The actor's outputs are ``[mean | log_std]``. With ``spaces`` that are bounded, means of -1 to 1 span the
+    bounds; without, outputs are in the units of the environment. A sampled action is not clipped, because its
+    log-probability is that of the sample: pipelines clip what the environment sees and keep the sample in the
+    window. Where you step an environment yourself, clip what you send, not what you learn from.
+
+    Args:
+        actor: a Keras model from observations ``[B, *obs_shape]`` to ``[B, 2 action_dim]``. The standard
+            deviation may depend on the observation or, with
+            `optix_bus.agents.tensorflow.networks.AppendConstant` as last layer, not.
+        critic, optimizer, hyperparams, reward_normalizer, obs_normalizer, seed: as for `PPOLearner`.
+        action_dim: numbers in one action.
+        spaces: checked against the networks when given; gives shape and bounds of the actions.
+
+    Raises:
+        Unsuitable: the actor gives another number of outputs, or the space is another one.
+    """
+
+    card: ClassVar[Card] = GAUSSIAN_PPO
+    default_param_bounds: ClassVar[dict[str, tuple[float, float]]] = dict(GAUSSIAN_PPO.bounds)
+    default_log_params: ClassVar[Sequence[str]] = list(GAUSSIAN_PPO.log_params)
+    default_min_episodes_before_dormant: ClassVar[int] = GAUSSIAN_PPO.min_episodes_before_dormant
+
+    def __init__(
+        self,
+        actor: Any,
+        critic: Any,
+        optimizer: Any,
+        action_dim: int,
+        hyperparams: HyperparamSet | Mapping[str, Any] | None = None,
+        reward_normalizer: RewardNormalizer | None = None,
+        obs_normalizer: ObsNormalizer | None = None,
+        *,
+        seed: int | None = None,
+        spaces: SpaceSpec | None = None,
+    ) -> None:
+        head = _head(action_dim, spaces)
+        outputs = output_size(actor)
+        if outputs not in (None, head.outputs):
+            raise Unsuitable(
+                f"the actor gives {outputs} numbers, expected {head.outputs}: [mean | log_std] of "
+                f"{action_dim} actions; a log_std that depends on no observation is one more layer, "
+                "optix_bus.agents.tensorflow.networks.AppendConstant"
+            )
+        super().__init__(
+            actor,
+            critic,
+            optimizer,
+            hyperparams,
+            reward_normalizer,
+            obs_normalizer,
+            seed=seed,
+            spaces=spaces,
+            head=head,
+        )
+
+
+def _head(action_dim: int, spaces: SpaceSpec | None) -> Gaussian:
+    if spaces is None:
+        return Gaussian((action_dim,))
+    head = head_for(spaces.action)
+    if not isinstance(head, Gaussian) or head.dim != action_dim:
+        raise Unsuitable(
+            f"action_dim is {action_dim}, but actions of {spaces.environment} are {spaces.action.kind} of "
+            f"shape {list(spaces.action.shape)}"
+        )
+    return head

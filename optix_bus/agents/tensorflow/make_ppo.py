@@ -1,0 +1,93 @@
+"""PPO with the networks of the public benchmark tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from optix_bus.agents.cards.gaussian_ppo import GAUSSIAN_PPO
+from optix_bus.agents.cards.ppo import PPO
+from optix_bus.agents.heads import head_for
+from optix_bus.agents.tensorflow.adam import PaperAdam
+from optix_bus.agents.tensorflow.device import resolve_device
+from optix_bus.agents.tensorflow.gaussian_ppo import TFGaussianPPOAgent
+from optix_bus.agents.tensorflow.networks import build_mlp
+from optix_bus.agents.tensorflow.ppo import TFPPOAgent
+from optix_bus.agents.tunable import complete
+from optix_bus.rl import ObsNormalizer, RewardNormalizer
+from optix_bus.types import HyperparamSet, SpaceSpec
+
+_SIZES = (64, 64)
+
+
+def make_ppo(
+    spaces: SpaceSpec,
+    hidden_sizes: Sequence[int] | None,
+    hyperparams: HyperparamSet | Mapping[str, Any] | None,
+    device: str,
+    seed: int | None,
+) -> TFPPOAgent:
+    """Separate tanh networks; orthogonal weights with gain sqrt 2, .01 at the policy and 1 at the value."""
+    params = complete(PPO, hyperparams)
+    seed = draw_seed(seed)
+    outputs = head_for(spaces.action).outputs
+    assert outputs is not None
+    with tf.device(resolve_device(device)):
+        actor, critic = _networks(spaces, hidden_sizes or _SIZES, outputs, seed)
+        return TFPPOAgent(actor, critic, _optimizer(params), params, seed=seed, spaces=spaces)
+
+
+def make_gaussian_ppo(
+    spaces: SpaceSpec,
+    hidden_sizes: Sequence[int] | None,
+    hyperparams: HyperparamSet | Mapping[str, Any] | None,
+    device: str,
+    seed: int | None,
+) -> TFGaussianPPOAgent:
+    """As `make_ppo`, with normalised observations and rewards; the standard deviation is a parameter."""
+    params = complete(GAUSSIAN_PPO, hyperparams)
+    seed = draw_seed(seed)
+    dim = math.prod(spaces.action.shape)
+    normalizer = None if spaces.observation.kind == "discrete" else ObsNormalizer(spaces.observation.shape)
+    with tf.device(resolve_device(device)):
+        # Half of the reach of an action: Andrychowicz et al. 2021, arXiv 2006.05990, section 3.2.
+        log_std = (math.log(0.5),) * dim
+        actor, critic = _networks(spaces, hidden_sizes or _SIZES, dim, seed, log_std)
+        return TFGaussianPPOAgent(
+            actor,
+            critic,
+            _optimizer(params),
+            dim,
+            params,
+            RewardNormalizer(params.params["gamma"]),
+            normalizer,
+            seed=seed,
+            spaces=spaces,
+        )
+
+
+def draw_seed(seed: int | None) -> int:
+    """The seed, or one from TensorFlow's generator."""
+    return int(tf.random.uniform([], maxval=2**62, dtype=tf.int64)) if seed is None else seed
+
+
+def _networks(
+    spaces: SpaceSpec, hidden_sizes: Sequence[int], outputs: int, seed: int, log_std: Sequence[float] = ()
+) -> tuple[Any, Any]:
+    # A child of the seed: the seed itself draws the actions.
+    rng = np.random.default_rng([seed, 1])
+    one_hot = spaces.observation.kind == "discrete"
+    inputs = spaces.observation.n if one_hot else math.prod(spaces.observation.shape)
+    actor, critic = (
+        build_mlp(inputs, hidden_sizes, size, output_gain=gain, rng=rng, one_hot=one_hot, log_std=extra)
+        for size, gain, extra in ((outputs, 0.01, log_std), (1, 1.0, ()))
+    )
+    return actor, critic
+
+
+def _optimizer(params: HyperparamSet) -> PaperAdam:
+    return PaperAdam(params.params["learning_rate"], epsilon=1e-5)
