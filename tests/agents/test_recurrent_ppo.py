@@ -317,6 +317,29 @@ def test_observations_of_another_size_are_refused() -> None:
         agent_of().learn(data)
 
 
+def test_forbidden_actions_are_not_chosen_and_have_no_part_in_the_update() -> None:
+    agent = agent_of()
+    rng = np.random.default_rng(2)
+    data = random_window(0, steps=20, width=3)
+    masks = rng.random((20, 3, 3)) < 0.6
+    masks[..., 0] |= ~masks.any(-1)
+    agent.episode_start(np.ones(3, bool))
+    starts = np.zeros((20, 3), bool)
+    starts[0], starts[1:] = True, data.dones[:-1]
+    acted = []
+    for t in range(20):
+        if starts[t].any():
+            agent.episode_start(starts[t])
+        acted.append(agent.act_batch(data.observations[t], action_masks=masks[t]))
+    data.actions = np.array([each.actions for each in acted])
+    data.log_probs = np.array([each.log_probs for each in acted])
+    data.action_masks = masks
+    assert np.take_along_axis(masks, data.actions[..., None], -1).all()
+    data.metadata["policy_version"] = agent.policy_version + 1
+    report = agent.learn(data)
+    assert report["initial_ratio_error"] < 1e-5
+
+
 def bytes_of(agent: Any) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in sorted(agent.state().arrays.items())}
 

@@ -39,6 +39,37 @@ def test_a_function_may_make_the_agent_and_its_further_arguments_are_its_own():
     assert read(text).shares_agent
 
 
+def with_memory(kind, algorithm="recurrent_ppo"):
+    text = RIGHT.replace("algorithm: ppo", f"algorithm: {algorithm}")
+    return text.replace("nodes:", f"  rnn: {kind}\nnodes:", 1)
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_a_topology_says_the_kind_of_memory(kind):
+    topology = read(with_memory(kind))
+    assert topology.agent.in_force()["rnn"] == kind
+    assert read(topology.dump()).digest == topology.digest
+    assert "rnn" not in read(with_memory("null")).agent.in_force()
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "suggestion"),
+    [
+        (with_memory("elman"), "recurrent_ppo has no memory of kind 'elman'", "it has: gru, lstm"),
+        (with_memory("gru", "ppo"), "ppo has no memory of kind 'gru'", "remove it"),
+        (
+            with_agent("  class: tests.runtime.fake_nodes:SixMethods\n  arguments: {size: 4}\n  rnn: gru\n"),
+            "'rnn' of the agent has no effect beside 'class'",
+            "give it in 'arguments'",
+        ),
+    ],
+)
+def test_a_memory_that_there_is_not_is_refused(text, said, suggestion):
+    (problem,) = problems(text)
+    assert said in problem.message
+    assert suggestion in problem.suggestion
+
+
 def test_an_agent_of_the_library_is_spread():
     assert not read().shares_agent
 

@@ -144,9 +144,15 @@ class RecurrentPolicy:
         self._memory = memory
         self._policy = policy
 
-    def act_batch(self, observations: Array, *, deterministic: bool = False) -> Acting:
-        """Act for ``[B, *obs_shape]``, one row an environment, and remember."""
-        acting: Acting = self._policy.act_batch(observations, deterministic=deterministic)
+    def act_batch(
+        self, observations: Array, *, deterministic: bool = False, action_masks: Array | None = None
+    ) -> Acting:
+        """Act for ``[B, *obs_shape]``, one row an environment, and remember.
+
+        ``action_masks`` are for heads that know them.
+        """
+        masks = {} if action_masks is None else {"action_masks": action_masks}
+        acting: Acting = self._policy.act_batch(observations, deterministic=deterministic, **masks)
         return acting
 
     def action_probs(self, observations: Array) -> Array:

@@ -21,6 +21,7 @@ from optix_bus.agents.torch.networks import describe
 from optix_bus.agents.torch.recurrent_acting import TorchRecurrentActing
 from optix_bus.agents.torch.recurrent_networks import check_recurrent
 from optix_bus.agents.torch.recurrent_update import RecurrentPPO, unroll
+from optix_bus.interfaces import Acting
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
 from optix_bus.types import EpisodeData, HyperparamSet, SpaceSpec
 
@@ -99,6 +100,19 @@ class TorchRecurrentPPOAgent(TorchLearner):
     def reset_cache(self) -> None:
         """See `TorchLearner.reset_cache`; what is remembered of open episodes stays."""
         self._acting.forget(self._actor(), self._device)
+
+    def act_batch(
+        self,
+        observations: np.ndarray[Any, Any],
+        *,
+        deterministic: bool = False,
+        action_masks: np.ndarray[Any, Any] | None = None,
+    ) -> Acting:
+        """As `TorchLearner.act_batch`; ``action_masks`` ``[B, n_actions]`` are False for what is forbidden."""
+        acting: Acting = self._acting.policy().act_batch(
+            observations, deterministic=deterministic or self._deterministic, action_masks=action_masks
+        )
+        return acting
 
     def action_probs(self, observation: Any) -> npt.NDArray[np.float32]:
         """Probability of each action for one observation after what is remembered, ``[n_actions]``.
