@@ -49,8 +49,8 @@ class EpisodeData:
         episode_starts: ``[T, (B,)]`` bool, True where an observation is the first of an episode.
         hidden_states: ``[(B,) ...]``, what a recurrent policy remembered before the first step, as its
             ``memory()`` gives it; the states after it follow from the observations and ``episode_starts``.
-        action_masks: ``[T, (B,) entries]`` bool, which actions the environment allowed at each step; None where it
-            never said so, see `optix_bus.pipelines.masks`.
+        action_masks: ``[T, (B,) entries]`` bool, which actions the environment allowed at each step; None
+            where it never said so, see `optix_bus.pipelines.masks`.
         valid: ``[T, (B,)]`` bool, False on rows that are no transitions (autoreset); None means all are.
     """
 
@@ -160,10 +160,12 @@ class ArraySpec:
     """What one observation or action looks like: enough to build networks without an environment.
 
     Attributes:
-        kind: ``box`` or ``discrete``; the other kinds are refused by name.
+        kind: ``box``, ``discrete``, ``multi_discrete`` or ``multi_binary``; the other kinds are refused by
+            name.
         shape: shape of one item; ``()`` for discrete.
         dtype: NumPy dtype name.
         n: number of choices for ``discrete``, otherwise 0.
+        nvec: numbers of choices for ``multi_discrete``, flattened; otherwise empty.
         low, high: bounds for ``box``, flattened; empty when unbounded or discrete.
     """
 
@@ -173,6 +175,7 @@ class ArraySpec:
     n: int = 0
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+    nvec: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

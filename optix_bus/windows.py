@@ -25,6 +25,7 @@ _ARRAYS = (
     "episode_starts",
     "hidden_states",
     "valid",
+    "action_masks",
 )
 
 _LEAVES = frozenset({float, int, str, bool})

@@ -24,6 +24,7 @@ class Batch:
         log_probs: ``[N]`` float32, of the policy that acted.
         advantages, returns, values: ``[N]`` float32.
         on_policy: ``log_probs`` are those of the networks as they are now, recomputed.
+        masks: ``[N, entries]`` bool of the actions that were allowed, None where all were.
     """
 
     observations: Float32
@@ -33,6 +34,7 @@ class Batch:
     returns: Float32
     values: Float32
     on_policy: bool
+    masks: npt.NDArray[np.bool_] | None = None
 
 
 class PPOUpdate(Protocol):
@@ -42,8 +44,10 @@ class PPOUpdate(Protocol):
         """V of ``[N, *obs_shape]``, as ``[N]``."""
         ...
 
-    def log_probs(self, observations: Float32, actions: npt.NDArray[Any]) -> Float32:
-        """Log-probabilities ``[N]`` of actions ``[N, ...]``."""
+    def log_probs(
+        self, observations: Float32, actions: npt.NDArray[Any], masks: npt.NDArray[np.bool_] | None = None
+    ) -> Float32:
+        """Log-probabilities ``[N]`` of actions ``[N, ...]`` among those that masks ``[N, entries]`` allow."""
         ...
 
     def update(self, batch: Batch, params: Mapping[str, Any], rng: np.random.Generator) -> dict[str, float]:

@@ -44,6 +44,7 @@ class Experience:
         after: ``[K, *obs_shape]``, what those steps led to.
         policy_version: version of the policy that acted, None where nobody said.
         learner_version: version of the policy that learns, where whoever drives the learner counts for it.
+        action_masks: ``[T, B, entries]`` bool of the actions that were allowed, or None.
         without_successor: steps left out because their next observation is unknown.
     """
 
@@ -59,6 +60,7 @@ class Experience:
     policy_version: int | None
     learner_version: int | None
     without_successor: int
+    action_masks: Bools | None = None
 
     @property
     def dones(self) -> Bools:
@@ -118,6 +120,7 @@ def read_experience(data: EpisodeData) -> Experience:
     valid = np.ones(shape, bool) if data.valid is None else rows("valid", data.valid, bool).copy()
     log_probs = None if data.log_probs is None else rows("log_probs", data.log_probs, np.float64)
     rewards = rows("rewards", given)
+    masks = None if data.action_masks is None else rows("action_masks", data.action_masks, bool)
 
     follows = np.zeros(shape, bool)
     follows[:-1] = ~terminated[:-1] & ~truncated[:-1] & valid[1:]
@@ -151,6 +154,7 @@ def read_experience(data: EpisodeData) -> Experience:
         policy_version=_version(data, "policy_version"),
         learner_version=_version(data, "learner_version"),
         without_successor=int(lost.sum()),
+        action_masks=masks,
     )
 
 

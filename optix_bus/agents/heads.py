@@ -17,7 +17,10 @@ from optix_bus.errors import Unsuitable
 from optix_bus.types import ArraySpec
 
 Array = np.ndarray[Any, Any]
+Bools = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
+#: Stands for the logit of what a mask forbids: its probability is 0, and all numbers stay finite.
+FORBIDDEN = -1e9
 _WIDEST = float(np.finfo(np.float32).max)
 
 
@@ -39,6 +42,11 @@ class Head(Protocol):
         Raises:
             Unsuitable: the actor cannot have chosen them.
         """
+        ...
+
+    def chosen(self, actions: Array, entries: int) -> Bools | None:
+        """The entries ``[N, entries]`` of an action mask that actions, as `read`, make use of; None where
+        masks of so many entries, or of any, do not fit."""
         ...
 
 
@@ -73,6 +81,81 @@ class Categorical:
                 "each action, counted from 0"
             )
         return chosen
+
+    def chosen(self, actions: Array, entries: int) -> Bools | None:
+        """See `Head.chosen`."""
+        if self.n not in (None, entries) or int(actions.max(initial=0)) >= entries:
+            return None
+        return np.asarray(actions[:, None] == np.arange(entries))
+
+
+@dataclass(frozen=True)
+class MultiCategorical:
+    """Several choices at once, independent of each other; read as int64 ``[N, numbers]``.
+
+    Attributes:
+        shape: of one action.
+        nvec: number of choices of each of its numbers, flattened; their logits stand side by side.
+    """
+
+    shape: tuple[int, ...]
+    nvec: tuple[int, ...]
+
+    @property
+    def outputs(self) -> int:
+        """One logit for each choice of each number."""
+        return sum(self.nvec)
+
+    def description(self) -> dict[str, Any]:
+        """Name, shape and numbers of choices."""
+        return {"head": "multi_categorical", "shape": list(self.shape), "nvec": list(self.nvec)}
+
+    def read(self, actions: Array) -> npt.NDArray[np.int64]:
+        """See `Head.read`."""
+        _same_size(actions, len(self.nvec))
+        chosen = actions.astype(np.int64)
+        if (chosen < 0).any() or (chosen >= np.array(self.nvec)).any():
+            raise Unsuitable(
+                f"found actions from {chosen.min(axis=0).tolist()} to {chosen.max(axis=0).tolist()} in the "
+                f"window, expected numbers from 0 and below {list(self.nvec)}"
+            )
+        return chosen
+
+    def chosen(self, actions: Array, entries: int) -> Bools | None:
+        """See `Head.chosen`."""
+        if entries != sum(self.nvec):
+            return None
+        parts = [actions[:, k, None] == np.arange(n) for k, n in enumerate(self.nvec)]
+        return np.concatenate(parts, axis=1)
+
+
+@dataclass(frozen=True)
+class Bernoulli:
+    """Independent yes or no, one logit each; read as float32 ``[N, numbers]`` of 0 and 1."""
+
+    shape: tuple[int, ...]
+
+    @property
+    def outputs(self) -> int:
+        """One logit for each number."""
+        return math.prod(self.shape)
+
+    def description(self) -> dict[str, Any]:
+        """Name and shape."""
+        return {"head": "bernoulli", "shape": list(self.shape)}
+
+    def read(self, actions: Array) -> Float32:
+        """See `Head.read`."""
+        _same_size(actions, self.outputs)
+        numbers = actions.astype(np.float32)
+        if not np.isin(numbers, (0.0, 1.0)).all():
+            raise Unsuitable(
+                f"found actions from {numbers.min()} to {numbers.max()} in the window, expected 0 and 1"
+            )
+        return numbers
+
+    def chosen(self, actions: Array, entries: int) -> None:
+        """Nothing can be masked: there is always the other answer."""
 
 
 @dataclass(frozen=True)
@@ -131,11 +214,7 @@ class Gaussian:
 
     def read(self, actions: Array) -> Float32:
         """See `Head.read`."""
-        if actions.shape[1] != self.dim:
-            raise Unsuitable(
-                f"found actions of {actions.shape[1]} numbers in the window, expected {self.dim}: the actor "
-                "was made for another space"
-            )
+        _same_size(actions, self.dim)
         numbers = actions.astype(np.float32)
         if not np.isfinite(numbers).all():
             bad = int(numbers.size - np.isfinite(numbers).sum())
@@ -143,6 +222,9 @@ class Gaussian:
                 f"found {bad} of {numbers.size} numbers in the window's actions that are not finite"
             )
         return numbers
+
+    def chosen(self, actions: Array, entries: int) -> None:
+        """There is nothing to mask."""
 
 
 def head_for(action: ArraySpec) -> Head:
@@ -153,6 +235,10 @@ def head_for(action: ArraySpec) -> Head:
     """
     if action.kind == "discrete":
         return Categorical(action.n)
+    if action.kind == "multi_discrete":
+        return MultiCategorical(action.shape, action.nvec)
+    if action.kind == "multi_binary":
+        return Bernoulli(action.shape)
     if action.kind == "box" and np.dtype(action.dtype).kind == "f":
         # Some spaces write "no bounds" as the largest number that there is.
         bounded = all(b - a < _WIDEST for a, b in zip(action.low, action.high, strict=True))
@@ -167,3 +253,11 @@ def bounds_of(head: Gaussian) -> tuple[Float32, Float32]:
     if not head.low:
         return np.full(head.dim, -np.inf, np.float32), np.full(head.dim, np.inf, np.float32)
     return np.asarray(head.low, np.float32), np.asarray(head.high, np.float32)
+
+
+def _same_size(actions: Array, expected: int) -> None:
+    if actions.shape[1] != expected:
+        raise Unsuitable(
+            f"found actions of {actions.shape[1]} numbers in the window, expected {expected}: the actor was "
+            "made for another space"
+        )

@@ -39,11 +39,7 @@ def _array_spec(space: Any) -> ArraySpec:
     from gymnasium import spaces
 
     if isinstance(space, spaces.Discrete):
-        if int(space.start) != 0:
-            raise Unsuitable(
-                f"found {space}, expected numbers from 0; shift them with gymnasium.wrappers.TransformAction "
-                "or TransformObservation"
-            )
+        _counted_from_0(space, [int(space.start)])
         return ArraySpec("discrete", (), str(space.dtype), n=int(space.n))
     if isinstance(space, spaces.Box):
         low, high = np.ravel(space.low).astype(float), np.ravel(space.high).astype(float)
@@ -55,8 +51,18 @@ def _array_spec(space: Any) -> ArraySpec:
             low=tuple(low.tolist()) if bounded else (),
             high=tuple(high.tolist()) if bounded else (),
         )
-    kind = {"MultiDiscrete": "multi_discrete", "MultiBinary": "multi_binary"}.get(
-        type(space).__name__, type(space).__name__.lower()
-    )
     shape = tuple(int(size) for size in (space.shape or ()))
+    if isinstance(space, spaces.MultiDiscrete):
+        _counted_from_0(space, np.ravel(space.start).tolist())
+        nvec = tuple(int(n) for n in np.ravel(space.nvec))
+        return ArraySpec("multi_discrete", shape, str(space.dtype), nvec=nvec)
+    kind = "multi_binary" if isinstance(space, spaces.MultiBinary) else type(space).__name__.lower()
     return ArraySpec(kind, shape, str(space.dtype))
+
+
+def _counted_from_0(space: Any, starts: list[int]) -> None:
+    if any(starts):
+        raise Unsuitable(
+            f"found {space}, expected numbers from 0; shift them with gymnasium.wrappers.TransformAction "
+            "or TransformObservation"
+        )

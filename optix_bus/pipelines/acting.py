@@ -40,16 +40,16 @@ class Actor:
     def act(self, observations: Array, deterministic: bool, masks: Array | None = None) -> Acting:
         """Act for ``[B, *obs_shape]``.
 
-        ``masks`` ``[B, entries]`` say which actions are allowed; they reach an agent whose ``act_batch`` takes
-        ``action_masks``, or whose ``act`` takes ``action_mask``.
+        ``masks`` ``[B, entries]`` say which actions are allowed; they reach an agent whose ``act_batch``
+        takes ``action_masks``, or whose ``act`` takes ``action_mask``.
         """
         options: dict[str, Any] = {}
         if self.by_rows:
-            rows = range(len(observations))
-            if masks is not None and self._takes_masks:
-                return Acting(_stack([self._agent.act(observations[r].copy(), action_mask=masks[r]) for r in rows]))
             # A copy, because agents may keep or change what they are given.
-            return Acting(_stack([self._agent.act(observations[r].copy()) for r in rows]))
+            if masks is None or not self._takes_masks:
+                return Acting(_stack([self._agent.act(row.copy()) for row in observations]))
+            pairs = zip(observations, masks, strict=True)
+            return Acting(_stack([self._agent.act(row.copy(), action_mask=mask) for row, mask in pairs]))
         if self._takes_deterministic:
             options["deterministic"] = deterministic
         if masks is not None and self._takes_masks:

@@ -15,8 +15,9 @@ class ActionMasks:
     """The masks of ``B`` environments as they stand.
 
     A mask counts for the observation that it came with. For ``Discrete(n)`` it has ``n`` entries, for
-    ``MultiDiscrete`` one part for each number, concatenated or as a sequence of arrays, which is how Gymnasium
-    samples with a mask. What is not 0 is allowed. Spaces of other kinds have none, whatever the info says.
+    ``MultiDiscrete`` one part for each number, concatenated or as a sequence of arrays, which is how
+    Gymnasium samples with a mask. What is not 0 is allowed. Spaces of other kinds have none, whatever the
+    info says.
 
     Args:
         space: of the actions of one environment.
@@ -75,7 +76,7 @@ class ActionMasks:
 
 def _flat(given: Any) -> npt.NDArray[np.bool_]:
     parts = given if isinstance(given, tuple | list) and np.ndim(given[0]) else [given]
-    return np.concatenate([np.ravel(np.asarray(part)) for part in parts]) != 0
+    return np.asarray(np.concatenate([np.ravel(np.asarray(part)) for part in parts]) != 0)
 
 
 def _of_row(masks: Any, row: int) -> Any:

@@ -116,7 +116,7 @@ class ListStepper:
                         f"space says {observations.shape[1:]}"
                     )
                 observations[row] = observation
-                self.masks.note(row, info)
+                self.masks.note(row, info or {})
             except Exception as error:
                 raise StepFailure(row, "reset") from error
 
@@ -147,7 +147,7 @@ class ListStepper:
                 if info:
                     infos[row] = info
                 if info or masks.now is not None:
-                    masks.note(row, info)
+                    masks.note(row, info or {})
         except Exception as error:
             raise StepFailure(row, "step") from error
         if not infos:

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from optix_bus.agents.heads import FORBIDDEN
+from optix_bus.errors import Unsuitable
 from optix_bus.interfaces import Acting
 
 Array = np.ndarray[Any, Any]
@@ -40,12 +42,21 @@ class CategoricalPolicy:
         self._rng = rng
         self._scratch: dict[int, tuple[Array, ...]] = {}
 
-    def act_batch(self, observations: np.ndarray[Any, Any], *, deterministic: bool = False) -> Acting:
+    def act_batch(
+        self,
+        observations: np.ndarray[Any, Any],
+        *,
+        deterministic: bool = False,
+        action_masks: np.ndarray[Any, Any] | None = None,
+    ) -> Acting:
         """Act for ``[B, *obs_shape]``: actions int64 ``[B]``, log-probabilities float32 ``[B]``.
 
-        A deterministic choice is the most probable action and has no log-probability.
+        A deterministic choice is the most probable action and has no log-probability. Where ``action_masks``
+        ``[B, n_actions]`` are False, an action is never chosen, and the others have all the probability.
         """
         logits, count = self._forward(np.asarray(observations))
+        if action_masks is not None:
+            forbid(logits[:count], action_masks)
         if deterministic:
             return Acting(logits[:count].argmax(axis=1))
         rows, n = logits.shape
@@ -65,19 +76,51 @@ class CategoricalPolicy:
         # sums are compared, so that rounding can never choose an action that does not exist.
         np.less_equal(cumulated[:, :-1], threshold, out=passed)
         actions = np.add.reduce(passed, axis=1, dtype=np.int64)
+        if action_masks is not None:
+            only_allowed(actions[:count], action_masks)
         log_probs = logits[index, actions]
         log_probs -= np.log(total[:, 0])
         return Acting(actions[:count], log_probs[:count])
 
-    def action_probs(self, observations: np.ndarray[Any, Any]) -> npt.NDArray[np.float32]:
+    def action_probs(
+        self, observations: np.ndarray[Any, Any], action_masks: np.ndarray[Any, Any] | None = None
+    ) -> npt.NDArray[np.float32]:
         """Probability of each action, ``[B, n_actions]`` float32."""
         logits, count = self._forward(np.asarray(observations))
+        if action_masks is not None:
+            forbid(logits[:count], action_masks)
         weights = np.exp(logits[:count] - logits[:count].max(axis=1, keepdims=True))
         return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
     def reseed(self, rng: np.random.Generator) -> None:
         """Draw all randomness of acting from this generator from now on."""
         self._rng = rng
+
+
+def forbid(logits: Array, masks: Array) -> None:
+    """Give the logits ``[B, n]`` of what masks of that shape forbid no probability, in place.
+
+    Raises:
+        Unsuitable: the masks are for another number of actions, or forbid all of them.
+    """
+    allowed = np.asarray(masks, bool)
+    if allowed.shape != logits.shape:
+        raise Unsuitable(
+            f"found action masks of shape {list(allowed.shape)}, expected {list(logits.shape)}: one entry "
+            "for each output of the policy"
+        )
+    if not allowed.any(axis=1).all():
+        row = int(allowed.any(axis=1).argmin())
+        raise Unsuitable(f"found an action mask that allows nothing, in row {row}")
+    np.copyto(logits, np.float32(FORBIDDEN), where=~allowed)
+
+
+def only_allowed(actions: Array, masks: Array) -> None:
+    """Where rounding has led behind the last allowed action, take that one, in place."""
+    allowed = np.asarray(masks, bool)
+    beyond = ~allowed[np.arange(len(actions)), actions]
+    if beyond.any():
+        actions[beyond] = allowed.shape[1] - 1 - allowed[beyond][:, ::-1].argmax(axis=1)
 
 
 def make(

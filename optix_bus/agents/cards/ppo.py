@@ -62,8 +62,8 @@ PPO = Card(
         "The clip range and the learning rate are not annealed by themselves.",
         "A truncated step bootstraps on its final observation; the authors' code treats it as a termination.",
         "Policy and value have separate networks; the authors share layers for images.",
-        "Where info['action_mask'] forbids actions, they have probability 0 in acting and learning: Huang and "
-        "Ontanon 2022, https://arxiv.org/abs/2006.14171.",
+        "Where info['action_mask'] forbids actions, they have probability 0 in acting and learning: Huang "
+        "and Ontanon 2022, https://arxiv.org/abs/2006.14171.",
         "Policies act in NumPy float32; the learner recomputes the old log-probabilities of a window that "
         "its own version acted, so that the first ratio is exactly 1.",
     ),

@@ -3,6 +3,7 @@
 With ``p`` the probabilities of one row, ``a`` the action and ``H`` the entropy of the row:
 
     categorical   d log p(a) / d logits = onehot(a) - p       d H / d logits = -p (log p + H)
+    Bernoulli     d log p(a) / d logits = a - p               d H / d logits = -p (1 - p) logits
     Gaussian      d log p(a) / d mean   = z / std             d H / d log_std = 1
                   d log p(a) / d log_std = z^2 - 1            with z = (a - mean) / std
 """
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from optix_bus.agents.fast.mlp import Float32
-from optix_bus.agents.heads import Categorical, Gaussian, Head
+from optix_bus.agents.heads import FORBIDDEN, Bernoulli, Categorical, Gaussian, Head, MultiCategorical
 
 Array = np.ndarray[Any, Any]
 _LOG_2PI = math.log(2.0 * math.pi)
@@ -64,6 +65,54 @@ class HandmadeCategorical:
         return d
 
 
+class HandmadeMultiCategorical:
+    """Logits of several choices side by side, ``[sum(nvec), n]``; actions ``[numbers, n]``."""
+
+    def __init__(self, head: MultiCategorical) -> None:
+        ends = np.cumsum(head.nvec).tolist()
+        self._parts = [slice(end - size, end) for end, size in zip(ends, head.nvec, strict=True)]
+        self._choices = [HandmadeCategorical() for _ in head.nvec]
+
+    def columns(self, actions: Array) -> Array:
+        """``[numbers, n]``."""
+        return np.ascontiguousarray(actions.T)
+
+    def evaluate(self, outputs: Float32, actions: Array) -> tuple[Float32, Float32]:
+        """See `HandmadeHead`."""
+        found = [
+            choice.evaluate(outputs[part], actions[k])
+            for k, (choice, part) in enumerate(zip(self._choices, self._parts, strict=True))
+        ]
+        log_probs, entropies = zip(*found, strict=True)
+        return np.add.reduce(log_probs), np.add.reduce(entropies)
+
+    def backward(self, pull: Float32, entropy_weight: float) -> Float32:
+        """See `HandmadeHead`."""
+        return np.concatenate([choice.backward(pull, entropy_weight) for choice in self._choices])
+
+
+class HandmadeBernoulli:
+    """Logits ``[numbers, n]``; actions ``[numbers, n]`` of 0 and 1."""
+
+    def columns(self, actions: Array) -> Array:
+        """``[numbers, n]``."""
+        return np.ascontiguousarray(actions.T)
+
+    def evaluate(self, outputs: Float32, actions: Array) -> tuple[Float32, Float32]:
+        """See `HandmadeHead`."""
+        self._logits, self._actions = outputs, actions
+        self._p = 0.5 * (np.tanh(0.5 * outputs) + 1.0)
+        softplus = np.logaddexp(np.float32(0.0), outputs)
+        log_probs = np.add.reduce(actions * outputs - softplus, axis=0)
+        return log_probs, np.add.reduce(softplus - self._p * outputs, axis=0)
+
+    def backward(self, pull: Float32, entropy_weight: float) -> Float32:
+        """See `HandmadeHead`."""
+        d = (self._actions - self._p) * pull
+        d += (entropy_weight * self._logits) * self._p * (1.0 - self._p)
+        return np.asarray(d, np.float32)
+
+
 class HandmadeGaussian:
     """``[mean | log_std]`` ``[2 dim, n]``; actions ``[dim, n]``."""
 
@@ -106,7 +155,21 @@ def handmade(head: Head) -> HandmadeHead | None:
     """The head with its gradient, None where nobody has derived it."""
     if isinstance(head, Categorical):
         return HandmadeCategorical()
+    if isinstance(head, MultiCategorical):
+        return HandmadeMultiCategorical(head)
+    if isinstance(head, Bernoulli):
+        return HandmadeBernoulli()
     return HandmadeGaussian(head) if isinstance(head, Gaussian) else None
+
+
+def forbid(outputs: Float32, masks: Array | None) -> Float32:
+    """Outputs ``[outputs, n]`` without what masks of that shape forbid, changed in place.
+
+    Probabilities of 0 have gradients of 0, so that `HandmadeHead.backward` needs to know nothing of masks.
+    """
+    if masks is not None:
+        np.copyto(outputs, np.float32(FORBIDDEN), where=~masks)
+    return outputs
 
 
 def _log_softmax(logits: Float32) -> tuple[Float32, Float32]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from optix_bus.agents.batch import STATISTICS, Batch
 from optix_bus.agents.fast.adam import FlatAdam
-from optix_bus.agents.fast.heads import HandmadeHead
+from optix_bus.agents.fast.heads import HandmadeHead, forbid
 from optix_bus.agents.fast.mlp import FlatMLP, Float32
 
 Array = np.ndarray[Any, Any]
@@ -47,9 +47,10 @@ class HandmadePPO:
         """V ``[n]`` of inputs ``[in + 1, n]``."""
         return np.array(self.critic.forward(self.critic_layers, x)[0])
 
-    def log_probs(self, x: Float32, actions: Array) -> Float32:
-        """Log-probabilities ``[n]`` of actions ``[n, ...]``."""
-        outputs = self.actor.forward(self.actor_layers, x)
+    def log_probs(self, x: Float32, actions: Array, masks: Array | None = None) -> Float32:
+        """Log-probabilities ``[n]`` of actions ``[n, ...]`` with masks ``[n, outputs]``."""
+        allowed = None if masks is None else masks.T
+        outputs = forbid(self.actor.forward(self.actor_layers, x), allowed)
         return np.asarray(self.head.evaluate(outputs, self.head.columns(actions))[0], np.float32)
 
     def update(
@@ -59,6 +60,7 @@ class HandmadePPO:
         rows, size, limit = len(batch.actions), params["minibatch_size"], params["target_kl"]
         columns = np.stack([batch.log_probs, batch.advantages, batch.returns, batch.values])
         taken = self.head.columns(batch.actions)
+        masks = None if batch.masks is None else np.ascontiguousarray(batch.masks.T)
         initial: dict[str, float] = {}
         statistics: list[tuple[float, ...]] = []
         norms: list[float] = []
@@ -66,6 +68,7 @@ class HandmadePPO:
         for epoch in range(params["n_epochs"]):
             order = rng.permutation(rows)
             inputs, numbers, actions = x[:, order], columns[:, order], taken[..., order]
+            allowed = None if masks is None else masks[:, order]
             # Numbers about the update cost a sixth of it, and only the last epoch's are reported.
             report = epoch == params["n_epochs"] - 1 or limit is not None
             statistics, norms = [], []
@@ -77,6 +80,7 @@ class HandmadePPO:
                     actions[..., part],
                     numbers[:, part],
                     params,
+                    masks=None if allowed is None else allowed[:, part],
                     exact=exact,
                     report=report or not initial,
                 )
@@ -111,6 +115,7 @@ class HandmadePPO:
         numbers: Float32,
         params: Params,
         *,
+        masks: Array | None = None,
         exact: bool = False,
         report: bool = True,
     ) -> tuple[tuple[float, ...] | None, Float32]:
@@ -121,6 +126,7 @@ class HandmadePPO:
             actions: rows last, as the head's ``columns`` gives them.
             numbers: ``[4, n]``, log_probs, advantages, returns and values as in `Batch`.
             params: hyperparameters of the card.
+            masks: ``[outputs, n]`` bool of what is allowed.
             exact: the networks are still the ones that acted: the ratio is 1 by definition.
             report: also compute the numbers about it.
 
@@ -129,7 +135,9 @@ class HandmadePPO:
         """
         old, advantages, returns, old_values = numbers
         n = x.shape[1]
-        log_probs, entropy = self.head.evaluate(self.actor.forward(self.actor_layers, x), actions)
+        log_probs, entropy = self.head.evaluate(
+            forbid(self.actor.forward(self.actor_layers, x), masks), actions
+        )
         log_ratio = np.zeros(n, np.float32) if exact else log_probs - old
         ratio = np.exp(log_ratio)
         if params["normalize_advantage"] and n > 1:

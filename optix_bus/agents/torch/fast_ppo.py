@@ -73,6 +73,8 @@ def why_not_fast(
 class FastPPO:
     """`optix_bus.agents.batch.PPOUpdate` by hand, for networks and optimizers that `why_not_fast` passes."""
 
+    takes_masks = True
+
     def __init__(
         self,
         actor: nn.Module,
@@ -95,11 +97,14 @@ class FastPPO:
         parts = [self._minds.values(self._columns(part)) for part in _chunks(observations)]
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
-    def log_probs(self, observations: Float32, actions: npt.NDArray[Any]) -> Float32:
-        """Log-probabilities ``[N]`` of actions ``[N, ...]``."""
+    def log_probs(
+        self, observations: Float32, actions: npt.NDArray[Any], masks: npt.NDArray[np.bool_] | None = None
+    ) -> Float32:
+        """Log-probabilities ``[N]`` of actions ``[N, ...]`` among those that masks ``[N, entries]`` allow."""
         self._fetch()
-        pairs = zip(_chunks(observations), _chunks(actions), strict=True)
-        return np.concatenate([self._minds.log_probs(self._columns(part), index) for part, index in pairs])
+        parts = [_chunks(each) for each in (observations, actions, masks) if each is not None]
+        rows = zip(*parts, strict=True)
+        return np.concatenate([self._minds.log_probs(self._columns(x), *rest) for x, *rest in rows])
 
     def update(self, batch: Batch, params: Mapping[str, Any], rng: np.random.Generator) -> dict[str, float]:
         """All epochs of one window; see `optix_bus.agents.batch.PPOUpdate.update`."""

@@ -29,6 +29,8 @@ _CATEGORICAL = Categorical()
 class AutogradPPO:
     """`optix_bus.agents.batch.PPOUpdate` in PyTorch."""
 
+    takes_masks = True
+
     def __init__(
         self,
         actor: nn.Module,
@@ -49,12 +51,12 @@ class AutogradPPO:
             parts = [self._critic(x).reshape(-1) for x in torch.split(self._inputs(observations), _CHUNK)]
         return _numpy(parts) if parts else np.zeros(0, np.float32)
 
-    def log_probs(self, observations: Float32, actions: Array) -> Float32:
-        """Log-probabilities ``[N]`` of actions ``[N, ...]``."""
+    def log_probs(self, observations: Float32, actions: Array, masks: Array | None = None) -> Float32:
+        """Log-probabilities ``[N]`` of actions ``[N, ...]`` among those that masks ``[N, entries]`` allow."""
         with torch.no_grad():
-            x, chosen = self._inputs(observations), self._tensor(actions)
-            pairs = zip(torch.split(x, _CHUNK), torch.split(chosen, _CHUNK), strict=True)
-            parts = [evaluate(self._head, self._actor(part), taken)[0] for part, taken in pairs]
+            x, *rest = self._inputs(observations), *self._tensors(actions, masks)
+            rows = zip(*(torch.split(each, _CHUNK) for each in (x, *rest)), strict=True)
+            parts = [evaluate(self._head, self._actor(part), *others)[0] for part, *others in rows]
         return _numpy(parts)
 
     def update(self, batch: Batch, params: Mapping[str, Any], rng: np.random.Generator) -> dict[str, float]:
@@ -75,14 +77,10 @@ class AutogradPPO:
         return (self._actor, self._critic)
 
     def _epochs(self, batch: Batch, params: Mapping[str, Any], rng: np.random.Generator) -> dict[str, float]:
-        numbers: tuple[Array, ...] = (
-            batch.actions,
-            batch.log_probs,
-            batch.advantages,
-            batch.returns,
-            batch.values,
+        numbers = self._tensors(
+            batch.actions, batch.log_probs, batch.advantages, batch.returns, batch.values, batch.masks
         )
-        tensors = (self._inputs(batch.observations), *(self._tensor(array) for array in numbers))
+        tensors = (self._inputs(batch.observations), *numbers)
         parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
         size, limit = params["minibatch_size"], params["target_kl"]
         initial: dict[str, float] = {}
@@ -133,6 +131,9 @@ class AutogradPPO:
     def _inputs(self, observations: Float32) -> Tensor:
         return self._tensor(observations).to(floating_type(self._actor))
 
+    def _tensors(self, *arrays: Array | None) -> tuple[Tensor, ...]:
+        return tuple(self._tensor(array) for array in arrays if array is not None)
+
     def _tensor(self, array: Array) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
@@ -151,14 +152,14 @@ def ppo_loss(
     Args:
         actor: gives the outputs of the head.
         critic: gives values.
-        part: observations, actions, log_probs, advantages, returns, values, as in `Batch`.
+        part: observations, actions, log_probs, advantages, returns, values, as in `Batch`; perhaps masks.
         params: hyperparameters of the card.
         exact: the networks are still the ones that acted. Recomputed log-probabilities of another batch shape
             may round differently; this keeps the first ratio at exactly 1.
         head: what becomes of the actor's outputs.
     """
-    observations, actions, old, advantages, returns, old_values = part
-    log_probs, entropies = evaluate(head, actor(observations), actions)
+    observations, actions, old, advantages, returns, old_values, *masks = part
+    log_probs, entropies = evaluate(head, actor(observations), actions, *masks)
     values = critic(observations).squeeze(-1)
     if exact:
         old = log_probs.detach()
