@@ -23,9 +23,11 @@ _FRAMEWORKS = {
 #: What an extra brings, where that is more than the package it is called after.
 _PACKAGES = {"tensorflow": ("tensorflow", "keras"), "jax": ("jax", "jaxlib", "flax", "optax")}
 _BUILDERS = {
+    ("tensorflow", "dqn"): "optix_bus.agents.tensorflow.make_dqn:make_dqn",
     ("tensorflow", "gaussian_ppo"): "optix_bus.agents.tensorflow.make_ppo:make_gaussian_ppo",
     ("tensorflow", "ppo"): "optix_bus.agents.tensorflow.make_ppo:make_ppo",
     ("jax", "ppo"): "optix_bus.agents.jax.make_ppo:make_ppo",
+    ("torch", "a2c"): "optix_bus.agents.torch.make_a2c:make_a2c",
     ("torch", "dqn"): "optix_bus.agents.torch.make_dqn:make_dqn",
     ("torch", "rainbow"): "optix_bus.agents.torch.make_rainbow:make_rainbow",
     ("torch", "gaussian_ppo"): "optix_bus.agents.torch.make_ppo:make_gaussian_ppo",

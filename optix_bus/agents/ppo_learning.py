@@ -102,6 +102,6 @@ def _failure(
     found = ", ".join(f"{name} {array.min():.4g} to {array.max():.4g}" for name, array in ranges.items())
     bad = ", ".join(f"{name} {value}" for name, value in report.items() if not math.isfinite(value))
     return LearningFailure(
-        f"window {window}: the PPO update is not finite ({bad}); the weights are as before it. The window "
+        f"window {window}: the update is not finite ({bad}); the weights are as before it. The window "
         f"holds {found}. Try a lower learning_rate, or normalise observations and rewards"
     )

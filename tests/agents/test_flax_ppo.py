@@ -29,10 +29,9 @@ QUICK = {"n_epochs": 2, "minibatch_size": 64}
 @pytest.fixture(scope="module", autouse=True)
 def _quickly_compiled():
     """Ten programs that run for milliseconds each; `test_flax_update` tests what is compiled in earnest."""
-    before = jax.config.jax_disable_most_optimizations
     jax.config.update("jax_disable_most_optimizations", True)
     yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def _agent(hyperparams=QUICK, **options):

@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=1 python -m tests.benchmarks.bench_ppo_jax
 
 One update is 2048 samples of 4 numbers (8 environments x 256 steps), 10 epochs, two 2x64 tanh networks,
-Adam; on both sides the same minibatches in number and size. Ours begins with the window and so includes values
-and advantages; theirs begins with a filled buffer. What JAX compiles is measured apart, in a process of its own,
-with an empty cache and with a filled one, and counts in the rows of a million steps: 488 windows and one
-compilation.
+Adam; on both sides the same minibatches in number and size. Ours begins with the window and so includes
+values and advantages; theirs begins with a filled buffer. What JAX compiles is measured apart, in a process
+of its own, with an empty cache and with a filled one, and counts in the rows of a million steps: 488 windows
+and one compilation.
 """
 
 from __future__ import annotations

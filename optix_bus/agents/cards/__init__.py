@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 
+from optix_bus.agents.cards.a2c import A2C
 from optix_bus.agents.cards.card import Card
 from optix_bus.agents.cards.dqn import DQN
 from optix_bus.agents.cards.gaussian_ppo import GAUSSIAN_PPO
@@ -16,7 +17,7 @@ from optix_bus.errors import ConfigurationError
 from optix_bus.types import SpaceSpec
 
 CARDS: dict[str, Card] = {
-    card.algorithm: card for card in (PPO, DQN, RAINBOW, SAC, TD3, GAUSSIAN_PPO, RECURRENT_PPO)
+    card.algorithm: card for card in (PPO, DQN, RAINBOW, SAC, TD3, GAUSSIAN_PPO, RECURRENT_PPO, A2C)
 }
 
 #: The form for continuous actions of what people call by one name.

@@ -73,8 +73,8 @@ class JaxPPO:
             np.concatenate([np.asarray(p, np.float32) for p in parts]) if parts else np.zeros(0, np.float32)
         )
 
-    def log_probs(self, observations: Float32, actions: npt.NDArray[np.int64]) -> Float32:
-        """Log-probabilities ``[N]`` of actions ``[N]``."""
+    def log_probs(self, observations: Float32, actions: npt.NDArray[np.int64], masks: Any = None) -> Float32:
+        """Log-probabilities ``[N]`` of actions ``[N]``; windows with masks never come here."""
         pairs = zip(_cut(observations), _cut(actions.astype(np.int32)), strict=True)
         actor = self.weights["actor"]
         parts = [self.programs.log_probs(actor, _filled(x), _filled(a))[: len(x)] for x, a in pairs]

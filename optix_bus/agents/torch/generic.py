@@ -1,0 +1,162 @@
+"""A policy-gradient agent around any network: REINFORCE, or A2C with values. The card is `cards.a2c`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from optix_bus.agents.cards.a2c import A2C
+from optix_bus.agents.heads import Categorical, Gaussian, Head, head_for
+from optix_bus.agents.ppo_learning import learn_window
+from optix_bus.agents.torch.a2c_update import Loss, PolicyGradient
+from optix_bus.agents.torch.acting import TorchActing
+from optix_bus.agents.torch.base import TorchLearner
+from optix_bus.agents.torch.device import resolve_device
+from optix_bus.agents.torch.networks import check_networks, describe, output_size
+from optix_bus.rl import ObsNormalizer, RewardNormalizer
+from optix_bus.types import EpisodeData, HyperparamSet, SpaceSpec
+
+
+class FirstOutput(nn.Module):
+    """What a network that gives ``(outputs, values)`` acts with; other outputs pass as they are."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Outputs of the head, ``[B, outputs]``."""
+        found = self.model(observations)
+        outputs: Tensor = found[0] if isinstance(found, tuple) else found
+        return outputs
+
+
+class _NoValues(nn.Module):
+    """Stands where a critic is checked and there is none."""
+
+    def forward(self, observations: Tensor) -> Tensor:
+        return observations.new_zeros(len(observations), 1)
+
+
+class TorchAgent(TorchLearner):
+    """One policy-gradient step for each window, for any network of yours.
+
+    Without values this is REINFORCE: the return from each step to the end of its episode, where what comes
+    after a truncation or after the window counts as 0. With values, from a ``critic`` or as the model's
+    second output, it is A2C: cut episodes go on with the value of what followed, and the advantage is what
+    was earned beyond the value.
+
+    Args:
+        model: observations ``[B, *obs_shape]`` float32 to logits ``[B, n_actions]``, to ``[mean | log_std]``
+            ``[B, 2 action_dim]`` of continuous actions, or to a pair of those and values ``[B, 1]``.
+        optimizer: over the parameters of the model and the critic.
+        hyperparams: what differs from the card's defaults; the learning rate defaults to the optimizer's.
+        compute_loss_fn: ``(model, PolicyBatch) -> loss``, instead of the loss of A2C; see
+            `optix_bus.agents.torch.a2c_update.PolicyBatch`.
+        device: ``auto``, or a torch device.
+        critic: observations to values ``[B, 1]``.
+        action_dim: numbers in a continuous action, in the units of the environment; None for discrete ones.
+        obs_normalizer: scales observations; learns from each window after the networks did.
+        reward_normalizer: scales rewards before advantages are computed.
+        seed: of acting and perturbing; None takes it from torch's generator.
+        spaces: checked against the networks when given, and says what the actions are.
+
+    Raises:
+        Unsuitable: the networks do not fit the spaces.
+    """
+
+    card = A2C
+    default_param_bounds: ClassVar[dict[str, tuple[float, float]]] = dict(A2C.bounds)
+    default_log_params: ClassVar[Sequence[str]] = list(A2C.log_params)
+    default_min_episodes_before_dormant: ClassVar[int] = A2C.min_episodes_before_dormant
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        hyperparams: HyperparamSet | Mapping[str, Any] | None = None,
+        compute_loss_fn: Loss | None = None,
+        device: str | torch.device = "auto",
+        *,
+        critic: nn.Module | None = None,
+        action_dim: int | None = None,
+        obs_normalizer: ObsNormalizer | None = None,
+        reward_normalizer: RewardNormalizer | None = None,
+        seed: int | None = None,
+        spaces: SpaceSpec | None = None,
+    ) -> None:
+        where = resolve_device(device, small=describe(model, "model") is not None)
+        #: The network that acts; replace it only together with the optimizer.
+        self.model = model.to(where)
+        self._critic = None if critic is None else critic.to(where)
+        self._optimizer = optimizer
+        self._compute_loss_fn = compute_loss_fn
+        self._given_head: Head | None = None
+        if spaces is not None:
+            self._given_head = head_for(spaces.action)
+            values = _NoValues() if self._critic is None else self._critic
+            check_networks(FirstOutput(self.model), values, spaces, self._given_head.outputs)
+        elif action_dim is not None:
+            self._given_head = Gaussian((action_dim,))
+        super().__init__(hyperparams, where, obs_normalizer, reward_normalizer, seed)
+
+    @property
+    def _modules(self) -> Mapping[str, nn.Module]:
+        return {"model": self.model, **({} if self._critic is None else {"critic": self._critic})}
+
+    @property
+    def _optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        return {"optimizer": self._optimizer}
+
+    @property
+    def _actor_name(self) -> str:
+        return "model"
+
+    def _actions(self) -> Head:
+        return self._given_head or Categorical(output_size(self.model))
+
+    def _head(self) -> Mapping[str, Any]:
+        return self._actions().description()
+
+    def _make_acting(self, rng: np.random.Generator) -> TorchActing:
+        return TorchActing(self._actor(), self._obs_normalizer, self._device, rng, self._head, "model")
+
+    def reset_cache(self) -> None:
+        """See `TorchLearner.reset_cache`."""
+        self._acting.forget(self._actor(), self._device)
+
+    def _actor(self) -> nn.Module:
+        return self.model if describe(self.model, "model") is not None else FirstOutput(self.model)
+
+    def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
+        """One gradient step from a window ``[T]`` or ``[T, B]``.
+
+        Returns:
+            policy_loss, value_loss (0 without values), entropy, loss, grad_norm, updates, samples,
+            explained_variance (of the values; 0 where the targets do not vary) and steps_without_successor.
+
+        Raises:
+            LearningFailure: something was not finite; weights, moments and statistics are as before.
+            ConfigurationError: the window has no usable shape.
+            Unsuitable: it holds actions or observations that the networks are not made for.
+        """
+        head = self._actions()
+        way = PolicyGradient(
+            self.model, self._critic, self._optimizer, self._device, head, self._compute_loss_fn
+        )
+        report = learn_window(
+            episode_data,
+            way,
+            self._hyperparams.params,
+            self._learning_rng,
+            obs_normalizer=self._obs_normalizer,
+            reward_normalizer=self._reward_normalizer,
+            policy_version=self.policy_version,
+            head=head,
+        )
+        self._weights_changed(self.policy_version + 1)
+        return report
