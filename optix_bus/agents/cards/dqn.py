@@ -32,7 +32,7 @@ DQN = Card(
     paper="Mnih et al. 2015, Human-level control through deep reinforcement learning, "
     "https://doi.org/10.1038/nature14236; double: van Hasselt et al. 2016, "
     "https://arxiv.org/abs/1509.06461; priorities: Schaul et al. 2016, https://arxiv.org/abs/1511.05952",
-    frameworks=("torch",),
+    frameworks=("torch", "tensorflow"),
     hyperparameters=DQNHyperparameters,
     bounds={"learning_rate": (1e-4, 1e-3), "gamma": (0.95, 0.999)},
     log_params=("learning_rate",),

@@ -146,6 +146,26 @@ def build_mlp(
     return network
 
 
+def build_relu_mlp(
+    inputs: int,
+    hidden_sizes: Sequence[int],
+    outputs: int,
+    *,
+    rng: np.random.Generator,
+    one_hot: bool = False,
+) -> Any:
+    """A network of rectified linear units whose weights and biases are uniform within 1 / sqrt(fan in)."""
+    front = [keras.Input(shape=()), OneHot(inputs)] if one_hot else [keras.Input(shape=(inputs,))]
+    hidden = [keras.layers.Dense(size, "relu", kernel_initializer="zeros") for size in hidden_sizes]
+    network = keras.Sequential([*front, *hidden, keras.layers.Dense(outputs, kernel_initializer="zeros")])
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Dense):
+            bound = 1.0 / math.sqrt(layer.kernel.shape[0])
+            for variable in (layer.kernel, layer.bias):
+                variable.assign(rng.uniform(-bound, bound, tuple(variable.shape)).astype(np.float32))
+    return network
+
+
 def _orthogonal(rows: int, columns: int, rng: np.random.Generator) -> Array:
     # Saxe et al. 2014, https://arxiv.org/abs/1312.6120; the signs make the draw uniform (Mezzadri 2007).
     q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))

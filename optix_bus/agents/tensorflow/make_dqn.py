@@ -1,0 +1,42 @@
+"""Deep Q-learning with the networks of the public benchmark tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from optix_bus.agents.cards.dqn import DQN
+from optix_bus.agents.tensorflow.adam import PaperAdam
+from optix_bus.agents.tensorflow.device import resolve_device
+from optix_bus.agents.tensorflow.dqn import TFDQNAgent
+from optix_bus.agents.tensorflow.make_ppo import draw_seed
+from optix_bus.agents.tensorflow.networks import build_relu_mlp
+from optix_bus.agents.tunable import complete
+from optix_bus.types import HyperparamSet, SpaceSpec
+
+#: Units of the public benchmark tables.
+HIDDEN = (256, 256)
+
+
+def make_dqn(
+    spaces: SpaceSpec,
+    hidden_sizes: Sequence[int] | None,
+    hyperparams: HyperparamSet | Mapping[str, Any] | None,
+    device: str,
+    seed: int | None,
+) -> TFDQNAgent:
+    """Two hidden layers of 256 rectified linear units by default, and Adam."""
+    params = complete(DQN, hyperparams)
+    seed = draw_seed(seed)
+    one_hot = spaces.observation.kind == "discrete"
+    inputs = spaces.observation.n if one_hot else math.prod(spaces.observation.shape)
+    sizes = HIDDEN if hidden_sizes is None else hidden_sizes
+    with tf.device(resolve_device(device)):
+        rng = np.random.default_rng([seed, 1])
+        network = build_relu_mlp(inputs, sizes, spaces.action.n, rng=rng, one_hot=one_hot)
+        optimizer = PaperAdam(params.params["learning_rate"], epsilon=1e-8)
+        return TFDQNAgent(network, spaces.action.n, optimizer, params, seed=seed, spaces=spaces)
