@@ -96,7 +96,7 @@ def test_a_policy_is_evaluated_from_disk_in_a_new_process(twice: tuple[Path, Pat
     assert json.loads(again.stdout) == result
 
 
-@pytest.mark.parametrize("name", ["cartpole_one_pipeline.yaml", "custom_agent.yaml"])
+@pytest.mark.parametrize("name", ["cartpole_one_pipeline.yaml", "custom_agent.yaml", "forecaster.yaml"])
 def test_every_topology_of_the_repository_runs(name: str, tmp_path: Path) -> None:
     done = up(TOPOLOGIES / name, tmp_path / "run", *SHORT)
     assert done.code == 0, done.err
