@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -17,6 +17,14 @@ from optix_bus.agents.torch.networks import describe
 from optix_bus.agents.torch.target import frozen_copy, take_over
 from optix_bus.rl import ObsNormalizer
 from optix_bus.types import EpisodeData, HyperparamSet, NamedArrays
+
+
+class TorchQUpdate(QUpdate, Protocol):
+    """A way to make gradient steps that may keep weights elsewhere until it is told to bring them back."""
+
+    def finish(self) -> None:
+        """All steps of the window were made, and well."""
+        ...
 
 
 class TorchQAgent(TorchLearner):
@@ -65,7 +73,7 @@ class TorchQAgent(TorchLearner):
         return "q_network"
 
     @abstractmethod
-    def _way_to_update(self) -> QUpdate:
+    def _way_to_update(self) -> TorchQUpdate:
         """How gradient steps are made. Asked for each window: users may change networks in between."""
 
     def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
@@ -79,15 +87,17 @@ class TorchQAgent(TorchLearner):
             ConfigurationError: the window has no usable shape.
             Unsuitable: it holds actions that there are not.
         """
+        way = self._way_to_update()
         report = learn_values(
             episode_data,
-            self._way_to_update(),
+            way,
             self._memory,
             self._hyperparams.params,
             self._learning_rng,
             self._n_actions,
             self._obs_normalizer,
         )
+        way.finish()
         self._weights_changed(self.policy_version + 1)
         return report
 

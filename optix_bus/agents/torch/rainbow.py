@@ -11,9 +11,8 @@ import torch
 from torch import nn
 
 from optix_bus.agents.cards.rainbow import RAINBOW
-from optix_bus.agents.q_learning import QUpdate
 from optix_bus.agents.torch.networks import floating_type
-from optix_bus.agents.torch.q_agent import TorchQAgent
+from optix_bus.agents.torch.q_agent import TorchQAgent, TorchQUpdate
 from optix_bus.agents.torch.rainbow_acting import RainbowActing
 from optix_bus.agents.torch.rainbow_network import describe_rainbow
 from optix_bus.agents.torch.rainbow_update import RainbowUpdate
@@ -98,7 +97,7 @@ class TorchRainbowDQNAgent(TorchQAgent):
             )
         super().set_hyperparams(hyperparams)
 
-    def _way_to_update(self) -> QUpdate:
+    def _way_to_update(self) -> TorchQUpdate:
         seed = int(self._learning_rng.integers(2**63))
         generator = torch.Generator(self._device).manual_seed(seed)
         # Whatever a user has left: noise is on while it learns.

@@ -47,6 +47,9 @@ class TargetedUpdate:
 
         return restore
 
+    def finish(self) -> None:
+        """Nothing: weights and moments are where they belong."""
+
     def is_finite(self) -> bool:
         """Whether all weights are."""
         return bool(torch.stack([torch.isfinite(p).all() for p in self._network.parameters()]).all())
