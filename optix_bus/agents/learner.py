@@ -12,6 +12,7 @@ import numpy as np
 
 from optix_bus.agents.acting.live import LiveActing
 from optix_bus.agents.cards import Card
+from optix_bus.agents.onnx_graph import export_onnx
 from optix_bus.agents.storage import mean_arrays, read_state, save_state
 from optix_bus.agents.tunable import at_clocks, changed, complete
 from optix_bus.errors import CheckpointError, ConfigurationError
@@ -238,6 +239,15 @@ class Learner(BaseAgent):
     def load_weights(self, path: str) -> None:
         """Read what `save_weights` wrote; hyperparameters in force stay."""
         self.load_state(read_state(path))
+
+    def export_onnx(self, path: str) -> None:
+        """Write the deterministic policy as an ONNX graph, see `optix_bus.agents.onnx_graph.export_onnx`.
+
+        Raises:
+            Unsuitable: its network is one that only its framework can run.
+            MissingExtra: the package ``onnx`` is not installed.
+        """
+        export_onnx(self.state(), path)
 
     def average_weights(self, paths: Sequence[str]) -> None:
         """Load the mean of several saved weights; the moments of the optimizers start anew."""

@@ -140,19 +140,40 @@ def evaluate(run: str | None, snapshot: str | None, episodes: int, seed: int, st
     )
 
 
-@command("export", example="optix-bus checkpoint export runs/tonight best-policy")
+@command(
+    "export",
+    example="""optix-bus checkpoint export runs/tonight best-policy
+               optix-bus checkpoint export runs/tonight best.onnx --format onnx""",
+)
 @click.argument("run")
 @click.argument("target", type=click.Path(path_type=Path))
 @_SNAPSHOT
-def export(run: str, target: Path, snapshot: str | None) -> None:
-    """Copy a policy of RUN to the new folder TARGET: its weights, and a JSON card of what they are.
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("weights", "onnx")),
+    default="weights",
+    show_default=True,
+    help="A folder of weights, or the acting half alone as an ONNX file.",
+)
+def export(run: str, target: Path, snapshot: str | None, form: str) -> None:
+    """Copy a policy of RUN to TARGET, which must be new: its weights and a JSON card of what they are.
 
     Library agents load it with ``agent.load_weights(TARGET + "/weights")``; the arrays are safetensors.
+    An ONNX file takes observations and answers deterministic actions, both as the environment has them.
     """
     registry = _registry(run)
-    chosen, _ = _choose(registry, snapshot)
+    chosen, policy = _choose(registry, snapshot)
     source = registry.directory / chosen.snapshot_id
     card = {**_row(chosen), "sha256": registry.sha256(chosen)}
+    if form == "onnx":
+        from optix_bus.agents.onnx_graph import export_onnx
+
+        if target.exists():
+            raise ConfigurationError(f"{target} exists already: name a new file")
+        export_onnx(policy, str(target))
+        say({"target": str(target), **card}, f"{chosen.snapshot_id} -> {target}")
+        return
     try:
         shutil.copytree(source, target)
         (target / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")

@@ -182,6 +182,19 @@ def test_an_export_takes_the_snapshot_that_is_asked_for(run, tmp_path, capsys):
     assert answer(capsys)["snapshot"] == FIRST
 
 
+def test_an_export_to_onnx_acts_like_the_snapshot(run, tmp_path, capsys):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
+    target = tmp_path / "best.onnx"
+    assert main(["checkpoint", "export", str(run), str(target), "--format", "onnx"]) == 0
+    assert capsys.readouterr().out == f"{BEST} -> {target}\n"
+    x = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
+    (found,) = onnxruntime.InferenceSession(str(target)).run(["actions"], {"observations": x})
+    source = make_agent(gym.make("CartPole-v1"), hidden_sizes=(8,), device="cpu", seed=2)
+    np.testing.assert_array_equal(found, source.act_batch(x, deterministic=True).actions)
+    assert main(["checkpoint", "export", str(run), str(target), "--format", "onnx"]) == 2
+    assert "exists already: name a new file" in capsys.readouterr().err
+
+
 def test_an_export_never_writes_over_what_is_there(run, tmp_path, capsys):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("three years")

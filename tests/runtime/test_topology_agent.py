@@ -105,7 +105,7 @@ def test_a_process_named_by_the_user_stands():
         ("{algorithm: ppo, arguments: {a: 1}}", 8, 20, "'arguments' of the agent has no effect", "remove it"),
         ("{algorithm: ppo, class: tests.runtime.fake_nodes:make_six}", 8, 3, "found both", ""),
         ("{algorithm: ppo, device: cuda0}", 8, 28, "unknown device 'cuda0'", "did you mean 'cuda'?"),
-        ("{algorithm: ppo, framework: jax}", 8, 31, "expected one of", ""),
+        ("{algorithm: ppo, framework: theano}", 8, 31, "expected one of", ""),
         ("{algorithm: ppo, hyperparameters: 3}", 8, 37, "expected a mapping", ""),
     ],
 )
@@ -118,7 +118,7 @@ def test_a_mistake_in_the_agent_has_its_place(agent, line, column, said, suggest
 
 
 def test_one_wrong_option_of_the_agent_does_not_hide_another():
-    text = with_agent("  algorithm: ppo\n  framework: jax\n  hyperparameters: {gama: 1}\n")
+    text = with_agent("  algorithm: ppo\n  framework: theano\n  hyperparameters: {gama: 1}\n")
     assert [problem.line for problem in problems(text)] == [9, 10]
 
 

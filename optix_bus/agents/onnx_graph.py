@@ -1,0 +1,372 @@
+"""A policy as an ONNX graph, from the description and the arrays that it acts from: no framework is needed.
+
+The graph takes observations as the environment gives them and answers the deterministic action in the
+environment's own units: normalisation comes in front, the choice of the best action, or tanh and bounds,
+behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from optix_bus.agents.acting.load import FORMAT
+from optix_bus.agents.action_box import ActionBox
+from optix_bus.agents.heads import Gaussian, bounds_of
+from optix_bus.errors import CheckpointError, ConfigurationError, MissingExtra, Unsuitable
+from optix_bus.types import NamedArrays
+
+Array = np.ndarray[Any, Any]
+#: Old enough for every runtime of the last years: operators of ONNX 1.12, file format of ONNX 1.15.
+OPSET, IR_VERSION = 17, 9
+_BATCH = "batch"
+
+
+def export_onnx(state: NamedArrays, path: str) -> None:
+    """Write the policy of a state to a file, never half of it.
+
+    Inputs are ``observations``, float32 ``[batch, *obs_shape]`` (int64 ``[batch]`` where they are discrete),
+    and for a policy with a memory ``memory``, float32 ``[batch, S]``, zeros at the start of an episode.
+    Outputs are ``actions`` ``[batch, *action_shape]`` and, with a memory, ``next_memory``.
+
+    Args:
+        state: what ``agent.state()`` returned.
+        path: of the file, by custom ``*.onnx``.
+
+    Raises:
+        Unsuitable: the policy is a network that only its framework can run.
+        ConfigurationError: the state has no description of a policy.
+        MissingExtra: the package ``onnx`` is not installed.
+        CheckpointError: the file cannot be written.
+    """
+    content: bytes = onnx_model(state).SerializeToString()
+    target = Path(path)
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(content)
+        os.replace(beside, target)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            beside.unlink(missing_ok=True)
+        raise CheckpointError(f"cannot write the policy to {target}: {error}") from error
+
+
+def onnx_model(state: NamedArrays) -> Any:
+    """The policy of a state as an ``onnx.ModelProto``; see `export_onnx`."""
+    description: Any = state.metadata.get("policy")
+    if not isinstance(description, Mapping) or description.get("format") != FORMAT:
+        raise ConfigurationError(
+            f"found a state without a policy description of format {FORMAT} (metadata: "
+            f"{', '.join(state.metadata) or 'empty'}); expected what agents with state() write"
+        )
+    kind = description.get("kind")
+    if kind not in _NETWORKS:
+        raise Unsuitable(
+            f"found a policy of kind {kind!r}, expected one of {', '.join(_NETWORKS)}: its network is more "
+            "than layers known here. Export it with the tool of its framework, e.g. torch.onnx.export"
+        )
+    graph = _Graph(state.arrays)
+    outputs = _NETWORKS[kind](graph, description)
+    head = description.get("head")
+    if head not in _HEADS:
+        raise Unsuitable(f"found a policy with head {head!r}, expected one of {', '.join(_HEADS)}")
+    _HEADS[head](graph, outputs, description)
+    return graph.model({"algorithm": state.metadata.get("algorithm", ""), "head": head})
+
+
+class _Graph:
+    """Nodes and constants so far; every method answers the name of what it made."""
+
+    def __init__(self, arrays: Mapping[str, Array]) -> None:
+        try:
+            import onnx
+        except ModuleNotFoundError as error:
+            raise MissingExtra("onnx", "onnx", "by export_onnx") from error
+        self._onnx = onnx
+        self._arrays = arrays
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+        self._inputs: list[Any] = []
+        self._outputs: list[Any] = []
+
+    def op(self, kind: str, *inputs: str, name: str = "", **attributes: Any) -> str:
+        """The first output of a new node."""
+        made = name or f"{kind.lower()}_{len(self._nodes)}"
+        self._nodes.append(self._onnx.helper.make_node(kind, list(inputs), [made], **attributes))
+        return made
+
+    def constant(self, value: Any, dtype: Any = np.float32) -> str:
+        """A constant of the graph."""
+        name = f"constant_{len(self._constants)}"
+        self._constants.append(self._onnx.numpy_helper.from_array(np.array(value, dtype), name))
+        return name
+
+    def saved(self, name: str) -> Array:
+        """A saved array by its name."""
+        if name not in self._arrays:
+            raise ConfigurationError(
+                f"the policy description names the array {name!r}, found only "
+                f"{', '.join(sorted(self._arrays))}"
+            )
+        return np.asarray(self._arrays[name])
+
+    def input(self, name: str, dtype: str, shape: Sequence[int] | None) -> str:
+        """An input; the first axis is the batch. None leaves all of the shape open."""
+        self._inputs.append(self._info(name, dtype, shape))
+        return name
+
+    def output(self, name: str, made: str, dtype: str, shape: Sequence[int]) -> None:
+        """An output of the graph, from something made before."""
+        self.op("Identity", made, name=name)
+        self._outputs.append(self._info(name, dtype, shape))
+
+    def cast(self, x: str, dtype: str) -> str:
+        """In another type."""
+        kind = self._onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        return self.op("Cast", x, to=int(kind))
+
+    def columns(self, x: str, begin: int, end: int) -> str:
+        """Columns ``begin`` to ``end`` of ``[batch, n]``."""
+        places = [self.constant([place], np.int64) for place in (begin, end, 1)]
+        return self.op("Slice", x, *places)
+
+    def shaped(self, x: str, shape: Sequence[int]) -> str:
+        """``[batch, n]`` as ``[batch, *shape]``."""
+        return x if len(shape) == 1 else self.op("Reshape", x, self.constant([-1, *shape], np.int64))
+
+    def linear(self, x: str, weight: Array, bias: Array | None) -> str:
+        """``x weight^T + bias`` of ``[out, in]`` and ``[out]``."""
+        product = self.op("MatMul", x, self.constant(weight.T))
+        return product if bias is None else self.op("Add", product, self.constant(bias))
+
+    def model(self, notes: Mapping[str, str]) -> Any:
+        """All of it, checked."""
+        helper = self._onnx.helper
+        graph = helper.make_graph(self._nodes, "policy", self._inputs, self._outputs, self._constants)
+        opset = [helper.make_operatorsetid("", OPSET)]
+        model = helper.make_model(
+            graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="optix-bus"
+        )
+        helper.set_model_props(model, dict(notes))
+        self._onnx.checker.check_model(model)
+        return model
+
+    def _info(self, name: str, dtype: str, shape: Sequence[int] | None) -> Any:
+        kind = self._onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        dimensions: list[str | int | None] | None = None if shape is None else [_BATCH, *shape]
+        return self._onnx.helper.make_tensor_value_info(name, int(kind), dimensions)
+
+
+# Networks: from observations to the outputs that a head makes actions of.
+
+
+def _mlp(graph: _Graph, description: Mapping[str, Any]) -> str:
+    layers = list(description["layers"])
+    if layers[0]["op"] == "one_hot":
+        chosen = graph.input("observations", "int64", ())
+        # Not OneHot: that answers zeros where the observation is none.
+        x = graph.op("Gather", graph.constant(np.eye(layers.pop(0)["n"])), chosen)
+        return _layers(graph, x, layers)
+    flat = layers[0]["op"] == "flatten"
+    normalizer = description.get("normalizer")
+    shape: Sequence[int] | None = None
+    if normalizer is not None:
+        shape = graph.saved(normalizer["mean"]).shape
+    elif not flat:
+        first = next(layer for layer in layers if layer["op"] == "linear")
+        shape = graph.saved(first["weight"]).shape[1:]
+    x = _normalized(graph, graph.input("observations", "float32", shape), normalizer)
+    return _layers(graph, x, layers)
+
+
+def _normalized(graph: _Graph, x: str, normalizer: Mapping[str, Any] | None) -> str:
+    if normalizer is None:
+        return x
+    mean, var = (np.asarray(graph.saved(normalizer[key]), np.float64) for key in ("mean", "var"))
+    # In float64, as where it is learnt: a large mean would swallow what matters in float32.
+    centred = graph.op("Sub", graph.cast(x, "float64"), graph.constant(mean, np.float64))
+    scaled = graph.op("Div", centred, graph.constant(np.sqrt(var + 1e-8), np.float64))
+    bounds = [graph.constant(sign * float(normalizer["clip"]), np.float64) for sign in (-1.0, 1.0)]
+    return graph.cast(graph.op("Clip", scaled, *bounds), "float32")
+
+
+def _layers(graph: _Graph, x: str, layers: Sequence[Mapping[str, Any]]) -> str:
+    for layer in layers:
+        op, parameter = layer["op"], layer.get("parameter")
+        if op == "flatten":
+            x = graph.op("Flatten", x, axis=1)
+        elif op == "linear":
+            bias = layer.get("bias")
+            x = graph.linear(x, graph.saved(layer["weight"]), None if bias is None else graph.saved(bias))
+        elif op == "append_constant":
+            x = _appended(graph, x, graph.saved(layer["value"]))
+        elif op in _PLAIN:
+            x = graph.op(_PLAIN[op], x)
+        elif op == "elu":
+            x = graph.op("Elu", x, alpha=1.0 if parameter is None else float(parameter))
+        elif op == "leaky_relu":
+            x = graph.op("LeakyRelu", x, alpha=1.0 if parameter is None else float(parameter))
+        elif op == "silu":
+            x = graph.op("Mul", x, graph.op("Sigmoid", x))
+        elif op in ("gelu", "gelu_tanh"):
+            x = _gelu(graph, x, exact=op == "gelu")
+        else:
+            raise Unsuitable(f"found layer {op!r} in a policy description, which cannot be exported")
+    return x
+
+
+def _appended(graph: _Graph, x: str, tail: Array) -> str:
+    # Zeros of as many rows, plus the tail.
+    rows = graph.op("Mul", graph.columns(x, 0, 1), graph.constant(np.zeros((1, len(tail)))))
+    return graph.op("Concat", x, graph.op("Add", rows, graph.constant(tail)), axis=1)
+
+
+def _gelu(graph: _Graph, x: str, *, exact: bool) -> str:
+    if exact:
+        gate = graph.op("Erf", graph.op("Mul", x, graph.constant(math.sqrt(0.5))))
+    else:
+        cube = graph.op("Mul", graph.op("Mul", x, x), x)
+        inner = graph.op("Add", x, graph.op("Mul", cube, graph.constant(0.044715)))
+        gate = graph.op("Tanh", graph.op("Mul", inner, graph.constant(math.sqrt(2.0 / math.pi))))
+    half = graph.op("Mul", x, graph.constant(0.5))
+    return graph.op("Mul", half, graph.op("Add", gate, graph.constant(1.0)))
+
+
+def _noisy_dueling(graph: _Graph, description: Mapping[str, Any]) -> str:
+    """Without noise, as in evaluation: the means of the weights."""
+    features = _mlp(graph, description)
+    streams = []
+    for name in ("value", "advantage"):
+        x, layers = features, description["streams"][name]
+        for number, layer in enumerate(layers):
+            x = graph.linear(x, graph.saved(f"{layer}.weight_mu"), graph.saved(f"{layer}.bias_mu"))
+            x = graph.op("Relu", x) if number < len(layers) - 1 else x
+        streams.append(x)
+    actions, atoms = int(description["n_actions"]), int(description["n_atoms"])
+    value, advantage = (
+        graph.op("Reshape", x, graph.constant([-1, rows, atoms], np.int64))
+        for x, rows in zip(streams, (1, actions), strict=True)
+    )
+    centred = graph.op("Sub", advantage, graph.op("ReduceMean", advantage, axes=[1], keepdims=1))
+    mass = graph.op("Softmax", graph.op("Add", value, centred), axis=2)
+    support = np.linspace(description["v_min"], description["v_max"], atoms, dtype=np.float32)
+    means = graph.op("MatMul", mass, graph.constant(support[:, None]))
+    return graph.op("Reshape", means, graph.constant([-1, actions], np.int64))
+
+
+def _recurrent(graph: _Graph, description: Mapping[str, Any]) -> str:
+    cells, is_lstm = description["cells"], description["cell"] == "lstm"
+    hidden = graph.saved(cells[0]["weight_hh"]).shape[1]
+    size = (2 if is_lstm else 1) * len(cells) * hidden
+    normalizer = description.get("normalizer")
+    inputs = graph.saved(cells[0]["weight_ih"]).shape[1:]
+    shape = inputs if normalizer is None else graph.saved(normalizer["mean"]).shape
+    observations = _normalized(graph, graph.input("observations", "float32", shape), normalizer)
+    memory = graph.input("memory", "float32", (size,))
+    x = graph.op("Flatten", observations, axis=1)
+    states, carried = [], []
+    for number, names in enumerate(cells):
+        h = graph.columns(memory, number * hidden, (number + 1) * hidden)
+        products = []
+        for part, source in (("ih", x), ("hh", h)):
+            bias = names.get(f"bias_{part}")
+            own = None if bias is None else graph.saved(bias)
+            products.append(graph.linear(source, graph.saved(names[f"weight_{part}"]), own))
+        if is_lstm:
+            begin = (len(cells) + number) * hidden
+            c = graph.columns(memory, begin, begin + hidden)
+            x, cell = _lstm(graph, graph.op("Add", *products), c, hidden)
+            carried.append(cell)
+        else:
+            x = _gru(graph, products[0], products[1], h, hidden)
+        states.append(x)
+    graph.output("next_memory", graph.op("Concat", *states, *carried, axis=1), "float32", (size,))
+    return _layers(graph, x, description["layers"])
+
+
+def _gru(graph: _Graph, from_input: str, from_memory: str, h: str, hidden: int) -> str:
+    def part(x: str, gate: int) -> str:
+        return graph.columns(x, gate * hidden, (gate + 1) * hidden)
+
+    reset, update = (
+        graph.op("Sigmoid", graph.op("Add", part(from_input, gate), part(from_memory, gate)))
+        for gate in (0, 1)
+    )
+    behind = graph.op("Mul", reset, part(from_memory, 2))
+    new = graph.op("Tanh", graph.op("Add", part(from_input, 2), behind))
+    # (1 - z) n + z h
+    return graph.op("Add", new, graph.op("Mul", update, graph.op("Sub", h, new)))
+
+
+def _lstm(graph: _Graph, gates: str, c: str, hidden: int) -> tuple[str, str]:
+    parts = [graph.columns(gates, gate * hidden, (gate + 1) * hidden) for gate in range(4)]
+    enter, forget, leave = (graph.op("Sigmoid", parts[gate]) for gate in (0, 1, 3))
+    new = graph.op("Mul", enter, graph.op("Tanh", parts[2]))
+    cell = graph.op("Add", graph.op("Mul", forget, c), new)
+    return graph.op("Mul", leave, graph.op("Tanh", cell)), cell
+
+
+# Heads: from outputs to deterministic actions.
+
+
+def _best(graph: _Graph, outputs: str, description: Mapping[str, Any]) -> None:
+    graph.output("actions", graph.op("ArgMax", outputs, axis=1, keepdims=0), "int64", ())
+
+
+def _several_best(graph: _Graph, outputs: str, description: Mapping[str, Any]) -> None:
+    shape, begin, chosen = description["shape"], 0, []
+    for count in description["nvec"]:
+        chosen.append(graph.op("ArgMax", graph.columns(outputs, begin, begin + count), axis=1, keepdims=1))
+        begin += count
+    graph.output("actions", graph.shaped(graph.op("Concat", *chosen, axis=1), shape), "int64", shape)
+
+
+def _yes_or_no(graph: _Graph, outputs: str, description: Mapping[str, Any]) -> None:
+    taken = graph.cast(graph.op("Greater", outputs, graph.constant(0.0)), "int8")
+    graph.output("actions", graph.shaped(taken, description["shape"]), "int8", description["shape"])
+
+
+def _gaussian(graph: _Graph, outputs: str, description: Mapping[str, Any]) -> None:
+    head = Gaussian(*(tuple(description[key]) for key in ("shape", "low", "high")))
+    mean = graph.op("Mul", graph.columns(outputs, 0, head.dim), graph.constant(head.reach))
+    mean = graph.op("Add", mean, graph.constant(head.centre))
+    inside = _between(graph, mean, *bounds_of(head)) if head.low else mean
+    graph.output("actions", graph.shaped(inside, head.shape), "float32", head.shape)
+
+
+def _squashed(graph: _Graph, outputs: str, description: Mapping[str, Any]) -> None:
+    box = ActionBox.from_description(description)
+    unit = graph.columns(outputs, 0, box.dim)
+    unit = graph.op("Tanh", unit) if description.get("squash", True) else unit
+    actions = graph.op("Mul", unit, graph.constant(box.reach))
+    actions = _between(graph, graph.op("Add", actions, graph.constant(box.centre)), *box.bounds)
+    graph.output("actions", graph.cast(graph.shaped(actions, box.shape), box.dtype), box.dtype, box.shape)
+
+
+def _between(graph: _Graph, x: str, low: Array, high: Array) -> str:
+    return graph.op("Min", graph.op("Max", x, graph.constant(low)), graph.constant(high))
+
+
+_PLAIN = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid", "identity": "Identity"}
+_NETWORKS: dict[str, Callable[[_Graph, Mapping[str, Any]], str]] = {
+    "mlp": _mlp,
+    "noisy_dueling": _noisy_dueling,
+    "recurrent": _recurrent,
+}
+_HEADS: dict[str, Callable[[_Graph, str, Mapping[str, Any]], None]] = {
+    "bernoulli": _yes_or_no,
+    "categorical": _best,
+    "deterministic": _squashed,
+    "epsilon_greedy": _best,
+    "gaussian": _gaussian,
+    "multi_categorical": _several_best,
+    "noisy_greedy": _best,
+    "squashed_gaussian": _squashed,
+}
