@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from optix_bus.agents.acting.recurrent import encode
+from optix_bus.agents.torch.recurrent_function import run_in_numpy, runs_in_numpy
 from optix_bus.errors import Unsuitable
 from optix_bus.types import SpaceSpec
 
@@ -175,9 +176,11 @@ def features_of(
     x = inputs[torch.from_numpy(steps).to(device), torch.from_numpy(rows).to(device)]
     begun = memories[torch.from_numpy(pieces.sequence).to(device)]
     begun = begun * torch.from_numpy(~pieces.fresh).to(device, begun.dtype)[:, None]
-    outputs, _ = run(rnn, x if rnn.batch_first else x.transpose(0, 1), begun)
-    if not rnn.batch_first:
-        outputs = outputs.transpose(0, 1)
+    if isinstance(rnn, nn.GRU) and runs_in_numpy(rnn):
+        outputs = run_in_numpy(rnn, x, begun)
+    else:
+        outputs, _ = run(rnn, x if rnn.batch_first else x.transpose(0, 1), begun)
+        outputs = outputs if rnn.batch_first else outputs.transpose(0, 1)
     return outputs[torch.from_numpy(there).to(device)], steps[there], rows[there]
 
 

@@ -108,7 +108,7 @@ class TorchRecurrentPPOAgent(TorchLearner):
         deterministic: bool = False,
         action_masks: np.ndarray[Any, Any] | None = None,
     ) -> Acting:
-        """As `TorchLearner.act_batch`; ``action_masks`` ``[B, n_actions]`` are False for what is forbidden."""
+        """As `TorchLearner.act_batch`; ``action_masks`` ``[B, n_actions]`` are False where forbidden."""
         acting: Acting = self._acting.policy().act_batch(
             observations, deterministic=deterministic or self._deterministic, action_masks=action_masks
         )
