@@ -27,6 +27,7 @@ from optix_bus.types import EpisodeData
 
 Array = np.ndarray[Any, Any]
 Bools = npt.NDArray[np.bool_]
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -194,16 +195,19 @@ def _version(data: EpisodeData, key: str) -> int | None:
 
 
 def _finite(window: int, name: str, array: Array) -> None:
-    if array.dtype.kind != "f" or np.isfinite(array).all():
+    """What networks compute with has to be a finite float32."""
+    if array.dtype.kind != "f":
         return
-    bad = int(array.size - np.isfinite(array).sum())
+    with np.errstate(invalid="ignore"):
+        good = np.abs(array) <= _LARGEST
+    if good.all():
+        return
     raise LearningFailure(
-        f"window {window}: {bad} of {array.size} numbers in {name} are not finite "
-        f"({int(np.isnan(array).sum())} NaN), the others {_range(array)}; nothing was learnt from it. "
-        "Look at what the environment returns"
+        f"window {window}: {int(array.size - good.sum())} of {array.size} numbers in {name} are not finite "
+        f"as float32 ({int(np.isnan(array).sum())} NaN), the others {_range(array[good])}; nothing was learnt "
+        "from it. Look at what the environment returns"
     )
 
 
-def _range(array: Array) -> str:
-    finite = array[np.isfinite(array)]
+def _range(finite: Array) -> str:
     return f"{finite.min():.4g} to {finite.max():.4g}" if finite.size else "none"
