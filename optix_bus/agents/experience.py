@@ -204,8 +204,8 @@ def _finite(window: int, name: str, array: Array) -> None:
         return
     raise LearningFailure(
         f"window {window}: {int(array.size - good.sum())} of {array.size} numbers in {name} are not finite "
-        f"as float32 ({int(np.isnan(array).sum())} NaN), the others {_range(array[good])}; nothing was learnt "
-        "from it. Look at what the environment returns"
+        f"as float32 ({int(np.isnan(array).sum())} NaN), the others {_range(array[good])}; nothing was "
+        "learnt from it. Look at what the environment returns"
     )
 
 
