@@ -160,9 +160,9 @@ class ArraySpec:
     """What one observation or action looks like: enough to build networks without an environment.
 
     Attributes:
-        kind: ``box``, ``discrete``, ``multi_discrete`` or ``multi_binary``; the other kinds are refused by
-            name.
-        shape: shape of one item; ``()`` for discrete.
+        kind: ``box``, ``discrete``, ``multi_discrete`` or ``multi_binary``; ``dict`` for observations of
+            several parts, which pipelines flatten; the other kinds are refused by name.
+        shape: shape of one item; ``()`` for discrete, ``(n,)`` for dict.
         dtype: NumPy dtype name.
         n: number of choices for ``discrete``, otherwise 0.
         nvec: numbers of choices for ``multi_discrete``, flattened; otherwise empty.

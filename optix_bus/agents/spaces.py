@@ -56,6 +56,11 @@ def _array_spec(space: Any) -> ArraySpec:
         _counted_from_0(space, np.ravel(space.start).tolist())
         nvec = tuple(int(n) for n in np.ravel(space.nvec))
         return ArraySpec("multi_discrete", shape, str(space.dtype), nvec=nvec)
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        try:
+            return ArraySpec("dict", (int(spaces.flatdim(space)),), "float32")
+        except (ValueError, NotImplementedError) as error:
+            raise Unsuitable(f"found {space}, which cannot be one vector: {error}") from error
     kind = "multi_binary" if isinstance(space, spaces.MultiBinary) else type(space).__name__.lower()
     return ArraySpec(kind, shape, str(space.dtype))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from optix_bus.pipelines.batch import BatchPipeline
 from optix_bus.pipelines.environments import build_environment
 from optix_bus.pipelines.factory import make_pipeline
+from optix_bus.pipelines.flattening import flatten_observation
 from optix_bus.pipelines.settings import PipelineSettings
 from optix_bus.pipelines.stepping import SteppingPipeline
 from optix_bus.pipelines.vector import VectorBatchPipeline
@@ -15,5 +16,6 @@ __all__ = [
     "SteppingPipeline",
     "VectorBatchPipeline",
     "build_environment",
+    "flatten_observation",
     "make_pipeline",
 ]

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from optix_bus.pipelines.environments import name_of, step_limit
+from optix_bus.pipelines.flattening import flat_space, flattener
 from optix_bus.pipelines.infos import side_by_side
 from optix_bus.pipelines.masks import ActionMasks
 
@@ -94,7 +95,8 @@ class ListStepper:
         self.n = len(environments)
         self.name = name_of(first)
         self.step_limit = step_limit(first)
-        self.observation_space = first.observation_space
+        self.observation_space = flat_space(first.observation_space, self.name)
+        self._flat = flattener(first.observation_space)
         self.action_space = first.action_space
         self.masks = ActionMasks(first.action_space, self.n)
         self._environments = list(environments)
@@ -109,7 +111,8 @@ class ListStepper:
         """Reset these environments with their seeds."""
         for row, seed in zip(rows, seeds, strict=True):
             try:
-                observation, info = self._environments[row].reset(seed=seed)
+                begun, info = self._environments[row].reset(seed=seed)
+                observation = self._flat(begun)
                 if np.shape(observation) != observations.shape[1:]:
                     raise ValueError(
                         f"reset gave an observation of shape {np.shape(observation)}, but the observation "
@@ -130,7 +133,7 @@ class ListStepper:
         rows: Sequence[int],
     ) -> Stepped:
         """Step these environments in order."""
-        steps, masks = self._steps, self.masks
+        steps, masks, flat = self._steps, self.masks, self._flat
         chosen = actions.tolist() if self._plain else actions
         ended: list[int] = []
         infos: dict[int, Info] = {}
@@ -138,7 +141,7 @@ class ListStepper:
         try:
             for row in rows:
                 observation, reward, done, cut, info = steps[row](chosen[row])
-                observations[row] = observation
+                observations[row] = flat(observation)
                 rewards[row] = reward
                 if done or cut:
                     terminated[row] = done

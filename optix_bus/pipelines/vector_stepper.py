@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from optix_bus.errors import ConfigurationError
 from optix_bus.pipelines.environments import name_of, step_limit
+from optix_bus.pipelines.flattening import flat_space, flattener
 from optix_bus.pipelines.masks import ActionMasks
 from optix_bus.pipelines.steppers import Array, Ending, Info, Seeding, StepFailure, Stepped
 
@@ -30,7 +31,8 @@ class VectorStepper:
         self.n = int(environments.num_envs)
         self.name = name_of(environments)
         self.step_limit = step_limit(environments)
-        self.observation_space = environments.single_observation_space
+        self.observation_space = flat_space(environments.single_observation_space, self.name)
+        self._flat = flattener(environments.single_observation_space)
         self.action_space = environments.single_action_space
         self.ending = _ending_of(environments)
         self.masks = ActionMasks(self.action_space, self.n)
@@ -47,7 +49,7 @@ class VectorStepper:
             if len(rows) == self.n:
                 seed = list(seeds) if self._seeds_rows else seeds[0]
                 begun, infos = self._environments.reset(seed=seed)
-                observations[:] = begun
+                observations[:] = self._flat(begun)
                 self.masks.note_all(infos, rows)
                 return
             by_row: list[int | None] = [None] * self.n
@@ -55,7 +57,7 @@ class VectorStepper:
             for row, seed in zip(rows, seeds, strict=True):
                 by_row[row], mask[row] = seed, True
             begun, infos = self._environments.reset(seed=by_row, options={"reset_mask": mask})
-            observations[mask] = begun[mask]
+            observations[mask] = self._flat(begun)[mask]
             self.masks.note_all(infos, rows)
         except Exception as error:
             raise StepFailure(self._culprit(error), "reset") from error
@@ -75,7 +77,7 @@ class VectorStepper:
             self.masks.note_all(infos, range(self.n))
         except Exception as error:
             raise StepFailure(self._culprit(error), "step") from error
-        observations[:] = seen
+        observations[:] = self._flat(seen)
         rewards[:] = reward
         terminated[:] = done
         truncated[:] = cut
@@ -85,7 +87,7 @@ class VectorStepper:
         ended = np.flatnonzero(over).tolist()
         finals: dict[int, Any] = {}
         if self.ending is Ending.SAME_STEP:
-            finals, infos = _finals(ended, infos)
+            finals, infos = _finals(ended, infos, self._flat)
         return ended, finals, infos or None
 
     def close(self, failed: bool) -> None:
@@ -133,7 +135,7 @@ def _seeds_rows(environments: Any) -> bool:
     return isinstance(inner, SyncVectorEnv | AsyncVectorEnv) or _ending_of(environments) is Ending.MANUAL
 
 
-def _finals(ended: list[int], infos: Info) -> tuple[dict[int, Any], Info]:
+def _finals(ended: list[int], infos: Info, flat: Callable[[Any], Any]) -> tuple[dict[int, Any], Info]:
     """The last observations of ended episodes, and the infos without them."""
     last = infos.get("final_obs")
     if last is None:
@@ -143,4 +145,4 @@ def _finals(ended: list[int], infos: Info) -> tuple[dict[int, Any], Info]:
             "use AutoresetMode.NEXT_STEP or DISABLED"
         )
     rest = {key: value for key, value in infos.items() if key not in ("final_obs", "_final_obs")}
-    return {row: np.array(last[row]) for row in ended}, rest
+    return {row: np.array(flat(last[row])) for row in ended}, rest

@@ -97,7 +97,7 @@ def test_given_hyperparameters_stand_over_defaults_and_the_rest_stays():
             "actions are box, expected discrete",
         ),
         (ArraySpec("box", (8, 8), "uint8"), ArraySpec("discrete", (), "int64", n=2), "FlattenObservation"),
-        (ArraySpec("dict", (), "None"), ArraySpec("discrete", (), "int64", n=2), "observations are dict"),
+        (ArraySpec("text", (), "None"), ArraySpec("discrete", (), "int64", n=2), "observations are text"),
     ],
 )
 def test_a_card_says_which_spaces_fit(observation, action, reason):

@@ -100,7 +100,7 @@ def test_wrong_arguments_are_refused_with_what_fits(arguments, error, message):
         (BOX, gym.spaces.Box(0, 5, (2,), np.int64), "actions are whole numbers"),
         (BOX, gym.spaces.Text(3), "actions are text, expected discrete"),
         (BOX, gym.spaces.MultiDiscrete([2, 3], start=[0, 1]), "expected numbers from 0"),
-        (gym.spaces.Dict({"a": BOX}), TWO, "observations are dict, expected box or discrete"),
+        (gym.spaces.Text(3), TWO, "observations are text, expected box"),
         (gym.spaces.Box(0, 255, (8, 8), np.uint8), TWO, "FlattenObservation"),
         (BOX, gym.spaces.Discrete(2, start=1), "expected numbers from 0"),
     ],

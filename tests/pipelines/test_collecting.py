@@ -181,7 +181,7 @@ def test_first_actions_that_cannot_fit_are_refused_before_the_environment_sees_t
 
 def test_a_space_that_is_no_array_is_refused_with_a_way_out() -> None:
     class Nested(CountingEnvironment):
-        observation_space = gymnasium.spaces.Dict({"a": gymnasium.spaces.Discrete(2)})
+        observation_space = gymnasium.spaces.Text(3)
 
     with pytest.raises(Unsuitable, match="FlattenObservation"):
         BatchPipeline(Nested(), Scripted()).collect(0)

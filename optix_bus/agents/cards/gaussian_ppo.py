@@ -13,7 +13,7 @@ GAUSSIAN_PPO = Card(
     hyperparameters=PPOHyperparameters,
     bounds=PPO.bounds,
     log_params=PPO.log_params,
-    observations=("box", "discrete"),
+    observations=("box", "discrete", "dict"),
     actions=("box",),
     deviations=(
         *PPO.deviations,

@@ -54,7 +54,7 @@ PPO = Card(
         "entropy_coef": (0.001, 0.05),
     },
     log_params=("learning_rate",),
-    observations=("box", "discrete"),
+    observations=("box", "discrete", "dict"),
     actions=("discrete", "multi_discrete", "multi_binary"),
     deviations=(
         "The value loss is the mean squared error, without the factor 1/2 of the authors' code.",
@@ -64,6 +64,8 @@ PPO = Card(
         "Policy and value have separate networks; the authors share layers for images.",
         "Where info['action_mask'] forbids actions, they have probability 0 in acting and learning: Huang "
         "and Ontanon 2022, https://arxiv.org/abs/2006.14171.",
+        "Observations of several parts (Dict, Tuple) are one vector, in the order of "
+        "gymnasium.spaces.flatten.",
         "Policies act in NumPy float32; the learner recomputes the old log-probabilities of a window that "
         "its own version acted, so that the first ratio is exactly 1.",
     ),
