@@ -1,8 +1,4 @@
-"""The handmade PPO update for PyTorch networks: weights and moments go over, and come back if all went well.
-
-The module's parameters and the optimizer's state stay the only truth between two windows, so that saving,
-perturbing and switching to automatic differentiation need no special case.
-"""
+"""The handmade PPO update for PyTorch networks: weights and moments go over, and back if all went well."""
 
 from __future__ import annotations
 
@@ -18,17 +14,15 @@ from torch import nn
 from optix_bus.agents.batch import Batch, Float32
 from optix_bus.agents.fast.adam import FlatAdam
 from optix_bus.agents.fast.heads import handmade
-from optix_bus.agents.fast.mlp import ACTIVATIONS, FlatMLP, with_ones
+from optix_bus.agents.fast.mlp import with_ones
 from optix_bus.agents.fast.ppo import HandmadePPO
 from optix_bus.agents.heads import Categorical, Head
-from optix_bus.agents.torch.networks import OneHot, constants, describe, linear_layers
+from optix_bus.agents.torch.flat import flat_mlp, places, why_not_by_hand
+from optix_bus.agents.torch.networks import OneHot
 
-# Larger layers keep BLAS busy by themselves; there PyTorch's threads win.
-_WIDEST = 512
 # Rows of one forward pass outside the update.
 _CHUNK = 4096
 _CATEGORICAL = Categorical()
-_HOOKS = ("_backward_hooks", "_backward_pre_hooks", "_post_accumulate_grad_hooks")
 
 
 def why_not_fast(
@@ -41,33 +35,7 @@ def why_not_fast(
     """What stands against the handmade update; empty where nothing does."""
     if handmade(head) is None:
         return f"it has no gradient of the head {head.description()['head']}"
-    if device.type != "cpu":
-        return f"the networks are on {device}, it runs on the CPU"
-    for name, module in (("actor", actor), ("critic", critic)):
-        reason = _unfit(module)
-        if reason:
-            return f"the {name} {reason}"
-    layers = [layer for module in (actor, critic) for layer in (*linear_layers(module), *constants(module))]
-    own = [parameter for layer in layers for parameter in layer._parameters.values() if parameter is not None]
-    if len({id(p) for p in own}) != len(own):
-        return "layers share parameters"
-    if type(optimizer) is not torch.optim.Adam:
-        return f"the optimizer is {type(optimizer).__name__}, it knows torch.optim.Adam"
-    groups = optimizer.param_groups
-    if {id(p) for group in groups for p in group["params"]} != {id(p) for p in own}:
-        return "the optimizer does not hold exactly the parameters of actor and critic"
-    settings = {(float(g["lr"]), tuple(map(float, g["betas"])), float(g["eps"])) for g in groups}
-    if len(settings) != 1:
-        return "the groups of the optimizer have different settings"
-    if any(g["weight_decay"] or g["amsgrad"] or g["maximize"] or g.get("differentiable") for g in groups):
-        return "the optimizer uses weight_decay, amsgrad, maximize or differentiable"
-    if not all(p.requires_grad for p in own):
-        return "some parameters are frozen"
-    if any(getattr(part, hooks, None) for part in (*own, *layers) for hooks in _HOOKS):
-        return "layers or parameters carry gradient hooks"
-    if len({float(optimizer.state[p]["step"]) for p in own if optimizer.state.get(p)}) > 1:
-        return "parameters have made different numbers of steps"
-    return ""
+    return why_not_by_hand({"actor": actor, "critic": critic}, optimizer, device)
 
 
 class FastPPO:
@@ -84,11 +52,11 @@ class FastPPO:
     ) -> None:
         self._optimizer = optimizer
         #: Each parameter and where in its layer it lies, in the order of the flat vector.
-        self._places = [place for module in (actor, critic) for place in _places(module)]
+        self._places = [place for module in (actor, critic) for place in places(module)]
         self._one_hot = next((layer.n for layer in actor.modules() if isinstance(layer, OneHot)), 0)
         by_hand = handmade(head)
         assert by_hand is not None
-        self._minds = HandmadePPO(_flat(actor), _flat(critic), by_hand)
+        self._minds = HandmadePPO(flat_mlp(actor), flat_mlp(critic), by_hand)
         self._adam = FlatAdam(len(self._minds.parameters))
 
     def values(self, observations: Float32) -> Float32:
@@ -166,40 +134,5 @@ class FastPPO:
         ]
 
 
-def _unfit(module: nn.Module) -> str:
-    layers = describe(module, "")
-    if layers is None:
-        return "is more than linear layers and simple activations in float32"
-    kinds = [layer["op"] for layer in layers if layer["op"] not in ("one_hot", "flatten", "append_constant")]
-    allowed = {"linear", *ACTIVATIONS}
-    if not set(kinds) <= allowed:
-        return f"has {', '.join(sorted(set(kinds) - allowed))}, it knows {', '.join(sorted(ACTIVATIONS))}"
-    if kinds[::2] != ["linear"] * len(kinds[::2]) or "linear" in kinds[1::2] or len(kinds) % 2 == 0:
-        return "does not alternate linear layers and activations, ending in a linear layer"
-    linears = linear_layers(module)
-    if any(layer.bias is None for layer in linears):
-        return "has a linear layer without a bias"
-    if max(max(layer.in_features, layer.out_features) for layer in linears) > _WIDEST:
-        return f"has more than {_WIDEST} units in a layer"
-    return ""
-
-
 def _chunks(array: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
     return [array[start : start + _CHUNK] for start in range(0, len(array), _CHUNK)]
-
-
-def _flat(module: nn.Module) -> FlatMLP:
-    linears = linear_layers(module)
-    described = describe(module, "") or []
-    names = [layer["op"] for layer in described if layer["op"] in ACTIVATIONS]
-    sizes = [linears[0].in_features, *(layer.out_features for layer in linears)]
-    return FlatMLP(sizes, names, sum(len(each.value) for each in constants(module)))
-
-
-def _places(module: nn.Module) -> list[list[tuple[torch.Tensor, Any]]]:
-    """The parameters of each layer of `_flat`, with their places in it."""
-    places: list[list[tuple[torch.Tensor, Any]]] = [
-        [(layer.weight, np.s_[:, :-1]), (layer.bias, np.s_[:, -1])] for layer in linear_layers(module)
-    ]
-    places += [[(layer.value, np.s_[:, 0])] for layer in constants(module)]
-    return places
