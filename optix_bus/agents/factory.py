@@ -26,6 +26,8 @@ _BUILDERS = {
     ("tensorflow", "dqn"): "optix_bus.agents.tensorflow.make_dqn:make_dqn",
     ("tensorflow", "gaussian_ppo"): "optix_bus.agents.tensorflow.make_ppo:make_gaussian_ppo",
     ("tensorflow", "ppo"): "optix_bus.agents.tensorflow.make_ppo:make_ppo",
+    ("tensorflow", "sac"): "optix_bus.agents.tensorflow.make_actor_critic:make_sac",
+    ("tensorflow", "td3"): "optix_bus.agents.tensorflow.make_actor_critic:make_td3",
     ("jax", "ppo"): "optix_bus.agents.jax.make_ppo:make_ppo",
     ("torch", "a2c"): "optix_bus.agents.torch.make_a2c:make_a2c",
     ("torch", "dqn"): "optix_bus.agents.torch.make_dqn:make_dqn",

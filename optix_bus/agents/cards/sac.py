@@ -25,7 +25,7 @@ SAC = Card(
     title="Soft Actor-Critic",
     paper="Haarnoja et al. 2018, Soft Actor-Critic Algorithms and Applications, "
     "https://arxiv.org/abs/1812.05905",
-    frameworks=("torch",),
+    frameworks=("torch", "tensorflow"),
     hyperparameters=SACHyperparameters,
     bounds={"learning_rate": (1e-4, 1e-3), "gamma": (0.97, 0.999), "tau": (1e-3, 1e-1)},
     log_params=("learning_rate", "tau"),

@@ -31,7 +31,7 @@ TD3 = Card(
     title="Twin Delayed DDPG",
     paper="Fujimoto et al. 2018, Addressing Function Approximation Error in Actor-Critic Methods, "
     "https://arxiv.org/abs/1802.09477",
-    frameworks=("torch",),
+    frameworks=("torch", "tensorflow"),
     hyperparameters=TD3Hyperparameters,
     bounds={"learning_rate": (1e-4, 1e-3), "gamma": (0.97, 0.999), "tau": (1e-3, 1e-1)},
     log_params=("learning_rate", "tau"),

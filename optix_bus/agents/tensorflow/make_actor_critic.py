@@ -1,0 +1,65 @@
+"""SAC and TD3 with the networks of the public benchmark tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from optix_bus.agents.cards.sac import SAC
+from optix_bus.agents.cards.td3 import TD3
+from optix_bus.agents.tensorflow.adam import PaperAdam
+from optix_bus.agents.tensorflow.device import resolve_device
+from optix_bus.agents.tensorflow.make_ppo import draw_seed
+from optix_bus.agents.tensorflow.networks import build_relu_mlp
+from optix_bus.agents.tensorflow.sac import TFSACAgent
+from optix_bus.agents.tensorflow.td3 import TFTDDAgent
+from optix_bus.agents.tunable import complete
+from optix_bus.types import HyperparamSet, SpaceSpec
+
+
+def make_sac(
+    spaces: SpaceSpec,
+    hidden_sizes: Sequence[int] | None,
+    hyperparams: HyperparamSet | Mapping[str, Any] | None,
+    device: str,
+    seed: int | None,
+) -> TFSACAgent:
+    """Three separate ReLU networks, 2 x 256 by default, with Adam for each role."""
+    params, seed = complete(SAC, hyperparams), draw_seed(seed)
+    dim = math.prod(spaces.action.shape)
+    with tf.device(resolve_device(device)):
+        networks = _networks(spaces, hidden_sizes or (256, 256), 2 * dim, seed)
+        optimizers = [_adam(params) for _ in range(3)]
+        return TFSACAgent(*networks, dim, *optimizers, params, spaces=spaces, seed=seed)
+
+
+def make_td3(
+    spaces: SpaceSpec,
+    hidden_sizes: Sequence[int] | None,
+    hyperparams: HyperparamSet | Mapping[str, Any] | None,
+    device: str,
+    seed: int | None,
+) -> TFTDDAgent:
+    """Three separate ReLU networks, 400 x 300 by default, with Adam for each role."""
+    params, seed = complete(TD3, hyperparams), draw_seed(seed)
+    dim = math.prod(spaces.action.shape)
+    with tf.device(resolve_device(device)):
+        networks = _networks(spaces, hidden_sizes or (400, 300), dim, seed)
+        optimizers = [_adam(params) for _ in range(2)]
+        return TFTDDAgent(*networks, dim, *optimizers, params, spaces=spaces, seed=seed)
+
+
+def _networks(spaces: SpaceSpec, sizes: Sequence[int], outputs: int, seed: int) -> list[Any]:
+    """Actor and two critics."""
+    rng = np.random.default_rng([seed, 1])
+    inputs, dim = math.prod(spaces.observation.shape), math.prod(spaces.action.shape)
+    shapes = ((inputs, outputs), (inputs + dim, 1), (inputs + dim, 1))
+    return [build_relu_mlp(entering, sizes, leaving, rng=rng) for entering, leaving in shapes]
+
+
+def _adam(params: HyperparamSet) -> PaperAdam:
+    return PaperAdam(params.params["learning_rate"], epsilon=1e-8)
