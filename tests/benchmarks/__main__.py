@@ -16,6 +16,7 @@ BENCHMARKS = (
     "bench_pipelines",
     "bench_loop",
     "bench_training",
+    "bench_continuous",
     "bench_start",
     "bench_log",
     "bench_restart",

@@ -74,6 +74,20 @@ def test_the_benchmark_of_reading_journals_runs_with_tiny_sizes() -> None:
 
 
 @pytest.mark.slow
+def test_the_benchmark_of_continuous_actions_runs_with_tiny_sizes() -> None:
+    pytest.importorskip("stable_baselines3")
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.bench_continuous", "--quick"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "TD3, what is asked for" in ended.stdout
+
+
+@pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.parametrize("name", ["bench_loop", "bench_replay", "bench_training"])
 def test_a_benchmark_runs_with_tiny_sizes(name: str) -> None:

@@ -48,12 +48,17 @@ def interquartile_mean(values: list[float]) -> float:
 
 @pytest.mark.learning
 @pytest.mark.parametrize(
-    ("algorithm", "hyperparams"), [("sac", {}), ("td3", {"learning_starts": 1000})], ids=["sac", "td3"]
+    ("algorithm", "hyperparams", "least"),
+    [("sac", {}, -300.0), ("td3", {"learning_starts": 1000}, -500.0)],
+    ids=["sac", "td3"],
 )
-def test_a_pendulum_swings_up_in_a_third_of_the_steps(algorithm: str, hyperparams: dict[str, Any]) -> None:
+def test_a_pendulum_swings_up_in_a_third_of_the_steps(
+    algorithm: str, hyperparams: dict[str, Any], least: float
+) -> None:
+    """A policy at random scores about -1,200."""
     found = score(algorithm, 0, 7000, **hyperparams)
     print(f"{algorithm}, 7,000 steps: {found:.1f}")
-    assert found >= -300
+    assert found >= least
 
 
 @pytest.mark.learning
