@@ -38,14 +38,16 @@ class LearnerNode(Node):
     """Window in, policy out.
 
     ``score`` is the user's external scorer; it sees the agent before it learns on from an evaluated window,
-    which is when it is exactly the policy that the window was collected with.
+    which is when it is exactly the policy that the window was collected with. ``name`` is that of the node in
+    a run with a journal, which can be replayed.
     """
 
     emits = (AgentDescribed, PolicyUpdated, HyperparametersChanged, ExternallyScored)
     settings = LearnerSettings
     optional = (HyperparametersProposed, RolledBack, StopRequested)
 
-    def __init__(self, agent: Any, *, score: Callable[[Any], float] | None = None) -> None:
+    def __init__(self, agent: Any, *, score: Callable[[Any], float] | None = None, name: str = "") -> None:
+        self._name = name
         self._agent = agent
         self._score = score
         self._version = 0
@@ -58,7 +60,7 @@ class LearnerNode(Node):
 
     @classmethod
     def build(cls, settings: LearnerSettings, site: Site) -> LearnerNode:
-        return cls(site.agent())
+        return cls(site.agent(), name=site.name)
 
     def teardown(self) -> None:
         self._agent.teardown()
@@ -147,7 +149,13 @@ class LearnerNode(Node):
             self._agent.reseed(ctx.rng("learn", event.window))
         data = unpack(ctx.read_blob(event.data), ctx.now)
         data.metadata["learner_version"] = self._version
-        diagnostics = _numbers(self._agent.learn(data), event.window)
+        try:
+            diagnostics = _numbers(self._agent.learn(data), event.window)
+        except LearningFailure as failure:
+            if not self._name:
+                raise
+            again = f"optix-bus replay --all --break 'WindowCollected and window == {event.window}' --pdb"
+            raise LearningFailure(f"{failure}. To see it again in '{self._name}': {again}") from failure
         self._version += 1
         self._forget_before(event.hyperparams_version)
         self._take_news(ctx)
