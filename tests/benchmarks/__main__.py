@@ -17,6 +17,7 @@ BENCHMARKS = (
     "bench_loop",
     "bench_training",
     "bench_continuous",
+    "bench_dqn",
     "bench_start",
     "bench_log",
     "bench_restart",

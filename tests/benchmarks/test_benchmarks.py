@@ -89,7 +89,7 @@ def test_the_benchmark_of_continuous_actions_runs_with_tiny_sizes() -> None:
 
 @pytest.mark.slow
 @pytest.mark.processes
-@pytest.mark.parametrize("name", ["bench_loop", "bench_replay", "bench_training"])
+@pytest.mark.parametrize("name", ["bench_dqn", "bench_loop", "bench_replay", "bench_training"])
 def test_a_benchmark_runs_with_tiny_sizes(name: str) -> None:
     if name == "bench_training":
         pytest.importorskip("stable_baselines3")
