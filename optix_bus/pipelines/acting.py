@@ -25,7 +25,7 @@ class Actor:
     ``evaluation_mode()``, a context manager.
 
     Raises:
-        ConfigurationError: the agent can do neither.
+        ConfigurationError: the agent can do neither, or it remembers and is asked row by row for several.
     """
 
     def __init__(self, agent: Any) -> None:
@@ -45,6 +45,12 @@ class Actor:
         """
         options: dict[str, Any] = {}
         if self.by_rows:
+            if self._memory is not None and len(observations) > 1:
+                raise ConfigurationError(
+                    f"{type(self._agent).__name__} remembers its episode, but is asked for "
+                    f"{len(observations)} environments one by one, because it changes act alone: change "
+                    "act_batch too, or use one environment"
+                )
             # A copy, because agents may keep or change what they are given.
             if masks is None or not self._takes_masks:
                 return Acting(_stack([self._agent.act(row.copy()) for row in observations]))

@@ -24,7 +24,7 @@ def test_a_state_comes_back_whole_from_a_file_or_a_folder(tmp_path, name):
     assert dict(found.metadata) == STATE.metadata
     for key, array in STATE.arrays.items():
         np.testing.assert_array_equal(found.arrays[key], array)
-        assert found.arrays[key].dtype == array.dtype
+        assert (found.arrays[key].dtype, found.arrays[key].shape) == (array.dtype, array.shape)
 
 
 def test_saving_again_replaces_and_leaves_nothing_beside(tmp_path):

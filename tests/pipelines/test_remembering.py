@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from optix_bus.errors import ConfigurationError
 from optix_bus.interfaces import Acting
-from optix_bus.pipelines import BatchPipeline, SteppingPipeline, VectorBatchPipeline
+from optix_bus.pipelines import (
+    BatchPipeline,
+    PipelineSettings,
+    SteppingPipeline,
+    VectorBatchPipeline,
+    make_pipeline,
+)
 from tests.pipelines.counting_environment import CountingEnvironment
 
 LENGTHS = ((3, 8), (11, 2), (1, 4))
@@ -90,32 +97,43 @@ def test_an_evaluation_with_the_same_policy_disturbs_no_open_episode() -> None:
     assert data.hidden_states[1, 0] == 5.0, "the episode of eleven steps went on"
 
 
+def cartpole() -> SteppingPipeline:
+    return make_pipeline("CartPole-v1", {}, PipelineSettings(environments=4, window_steps=13), seed=2)
+
+
 def test_a_rebuilt_pipeline_goes_on_with_the_memory() -> None:
-    first, second = (VectorBatchPipeline(makers(), window_size=5, seed=2) for _ in range(2))
-    first.set_agent(Counting())
-    first.collect(0)
+    first, second = cartpole(), cartpole()
+    for number in range(2):
+        first.set_agent(Counting())
+        first.collect(number)
     progress = first.progress()
-    assert progress["memory"][1, 0] == 5.0
     assert second.rebuild(progress) == []
+    begun = np.isin(np.arange(4), progress["waiting"]) | np.array(progress["starts"])
+    assert (progress["memory"][~begun, 0] == np.array(progress["steps"])[~begun]).all()
+    assert (progress["memory"][~begun] > 0).any()
     windows = []
     for pipeline in (first, second):
         pipeline.set_agent(Counting())
-        windows.append(pipeline.collect(1))
+        windows.append(pipeline.collect(2))
     assert np.array_equal(windows[0].hidden_states, windows[1].hidden_states)
     assert np.array_equal(windows[0].observations, windows[1].observations)
+    assert (windows[0].hidden_states[~begun] == progress["memory"][~begun]).all()
     progress["memory"][:] = -1.0
-    assert np.array_equal(windows[0].hidden_states, windows[1].hidden_states)
+    assert (windows[1].hidden_states >= 0).all()
 
 
 def test_an_episode_that_could_not_be_rebuilt_begins_with_an_empty_memory() -> None:
-    first, second = (VectorBatchPipeline(makers(), window_size=5, seed=2) for _ in range(2))
+    first, second = cartpole(), cartpole()
     first.set_agent(Counting())
     first.collect(0)
     progress = first.progress()
-    progress["observations"][1] += 1  # the environment would have to be another one
-    assert second.rebuild(progress) != []
+    row = int(np.argmax(progress["memory"][:, 0]))
+    progress["observations"][row] += 1  # the environment would have to be another one
+    assert second.rebuild(progress) == [progress["episodes"][row]]
     second.set_agent(Counting())
-    assert second.collect(1).hidden_states[1, 0] == 0.0
+    assert second.collect(1).hidden_states[row, 0] == 0.0
+    first.set_agent(Counting())
+    assert first.collect(1).hidden_states[row, 0] > 0.0
 
 
 def test_given_up_episodes_leave_no_memory() -> None:
@@ -123,6 +141,22 @@ def test_given_up_episodes_leave_no_memory() -> None:
     pipeline.collect(0)
     pipeline.pass_over(1, 5, 0)
     assert not pipeline.collect(2).hidden_states.any()
+
+
+def test_one_memory_is_not_shared_by_environments_that_are_asked_one_by_one() -> None:
+    class ByRows(Counting):
+        def act(self, observation: np.ndarray) -> int:
+            return 0
+
+    class Changed(ByRows):
+        def act(self, observation: np.ndarray) -> int:
+            return 1
+
+    with pytest.raises(
+        ConfigurationError, match="Changed remembers its episode, but is asked for 3 environm"
+    ):
+        VectorBatchPipeline(makers(), Changed(), window_size=5).collect(0)
+    assert BatchPipeline(CountingEnvironment((7,)), Changed(), window_size=4).collect(0).length == 4
 
 
 def test_policies_without_a_memory_leave_windows_and_progress_as_they_were() -> None:
