@@ -220,7 +220,7 @@ def _described(**changes):
         (_described(format=2), "of format 2, expected 1"),
         (_described(kind="agent"), "Let the agent itself act"),
         (_described(head="beta"), "with head 'beta'"),
-        (_described(layers=[{"op": "conv"}]), "found layer 'conv'"),
+        (_described(layers=[{"op": "pool"}]), "found layer 'pool'"),
         (_described(layers=[{"op": "linear", "weight": "w"}]), "names the array 'w'"),
         (_described(), "without a linear layer"),
     ],

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from optix_bus.agents.acting.images import ImageForward
 from optix_bus.agents.acting.mlp import Forward
 from optix_bus.agents.acting.noisy_dueling import NoisyDuelingForward
 from optix_bus.agents.acting.recurrent import Memory, RecurrentForward, RecurrentPolicy
@@ -90,5 +91,7 @@ def load_policy(state: NamedArrays, rng: np.random.Generator | None = None) -> A
         return RecurrentPolicy(memory, make_policy(memory, description, rng))
     if description["kind"] == "noisy_dueling":
         return make_policy(NoisyDuelingForward(description, state.arrays), description, rng)
-    forward = Forward(description["layers"], state.arrays, description.get("normalizer"))
+    layers = description["layers"]
+    of_images = any(layer["op"] == "conv" for layer in layers)
+    forward = (ImageForward if of_images else Forward)(layers, state.arrays, description.get("normalizer"))
     return make_policy(forward, description, rng)

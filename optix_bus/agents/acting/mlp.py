@@ -61,7 +61,9 @@ class Forward:
         self.outputs = int(self._steps[-1][0].shape[1]) + (0 if self._tail is None else len(self._tail))
         self._scale: tuple[Array, Array, float] | None = None
         if normalizer is not None:
-            mean, var = (np.asarray(_find(arrays, normalizer[key]), np.float64) for key in ("mean", "var"))
+            mean, var = (
+                np.asarray(named_array(arrays, normalizer[key]), np.float64) for key in ("mean", "var")
+            )
             self._scale = (mean, np.sqrt(var + 1e-8), float(normalizer["clip"]))
 
     def __call__(self, observations: Array) -> tuple[Float32, int]:
@@ -126,15 +128,15 @@ class Forward:
             raise ConfigurationError(f"found layer {op!r} behind append_constant, expected nothing")
         if op == "linear":
             # [in, out] in memory order: BLAS is faster on it, and rounds alike for any number of rows.
-            weight = np.array(_find(arrays, layer["weight"]).T, np.float32, order="C")
+            weight = np.array(named_array(arrays, layer["weight"]).T, np.float32, order="C")
             name = layer.get("bias")
-            bias = None if name is None else np.array(_find(arrays, name), np.float32)
+            bias = None if name is None else np.array(named_array(arrays, name), np.float32)
             self._steps.append((weight, bias, []))
         elif op in NAMES and self._steps:
             if op != "identity":
                 self._steps[-1][2].append(activation(op, layer.get("parameter")))
         elif op == "append_constant" and self._steps:
-            self._tail = np.array(_find(arrays, layer["value"]), np.float32)
+            self._tail = np.array(named_array(arrays, layer["value"]), np.float32)
         elif op == "one_hot" and not self._steps:
             self._one_hot = int(layer["n"])
         elif op == "flatten" and not self._steps:
@@ -147,7 +149,8 @@ class Forward:
             )
 
 
-def _find(arrays: Mapping[str, Array], name: str) -> Array:
+def named_array(arrays: Mapping[str, Array], name: str) -> Array:
+    """The array of that name; `ConfigurationError` says which there are where it is missing."""
     try:
         return arrays[name]
     except KeyError:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from optix_bus.agents.images import SMALLEST, image_size, is_image
 from optix_bus.errors import ConfigurationError
 from optix_bus.rl.schedules import Schedule
 from optix_bus.types import SpaceSpec
@@ -33,6 +34,8 @@ class Card:
         bounded_actions: whether box actions need finite bounds, to be scaled to them.
         is_deterministic: whether the policy itself is, apart from the noise that explores.
         is_on_policy: whether it learns only from what its newest policy did.
+        images: whether networks for images exist, in PyTorch.
+        torch_only: kinds of spaces among the above that fit in PyTorch alone.
         memories: kinds of memory that it may have, the default first; none where it remembers nothing.
         min_episodes_before_dormant: evaluations before the loop may call it converged.
     """
@@ -52,17 +55,31 @@ class Card:
     is_on_policy: bool = True
     min_episodes_before_dormant: int = 0
     memories: tuple[str, ...] = ()
+    images: bool = False
+    torch_only: tuple[str, ...] = ()
 
     def defaults(self) -> dict[str, Any]:
         """Every hyperparameter with its default."""
         return {f.name: f.default for f in dataclasses.fields(self.hyperparameters)}
 
-    def fits(self, spaces: SpaceSpec) -> str | None:
-        """None where the algorithm fits the environment, otherwise why not and what would."""
+    def fits(self, spaces: SpaceSpec, framework: str = "torch") -> str | None:
+        """None where the algorithm fits the environment in a framework, otherwise why not and what would."""
         problems = []
         observation, action = spaces.observation, spaces.action
+        if framework != "torch":
+            for what, kind in (("observations", observation.kind), ("actions", action.kind)):
+                if kind in self.torch_only:
+                    problems.append(f"{what} are {kind}, which {self.algorithm} takes with framework='torch'")
         if observation.kind not in self.observations:
             problems.append(f"observations are {observation.kind}, expected {_either(self.observations)}")
+        elif self.images and framework == "torch" and is_image(observation):
+            _, height, width = image_size(observation.shape)
+            if min(height, width) < SMALLEST:
+                problems.append(
+                    f"images are {height} x {width}, expected {SMALLEST} x {SMALLEST} or more; wrap the "
+                    "environment in gymnasium.wrappers.ResizeObservation or FlattenObservation, or pass your "
+                    "own networks to the agent"
+                )
         elif observation.kind == "box" and len(observation.shape) != 1:
             problems.append(
                 f"observations have shape {list(observation.shape)}, expected a vector [n]; wrap the "

@@ -13,6 +13,7 @@ from torch import nn
 
 from optix_bus.agents.acting.live import LiveActing
 from optix_bus.agents.torch.arrays import module_arrays
+from optix_bus.agents.torch.images import describe_images
 from optix_bus.agents.torch.networks import describe, floating_type
 from optix_bus.rl import ObsNormalizer
 
@@ -66,7 +67,7 @@ class TorchActing(LiveActing):
         """Look at this actor anew before the next action."""
         self._actor = actor
         self._device = device
-        self._layers = describe(actor, self._prefix)
+        self._layers = describe(actor, self._prefix) or describe_images(actor, self._prefix)
         self._parameters = list(actor.parameters())
         self._views: list[Array] = []
         self._viewed: tuple[int, ...] = ()

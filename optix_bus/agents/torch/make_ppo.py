@@ -12,10 +12,13 @@ from torch import nn
 from optix_bus.agents.cards.gaussian_ppo import GAUSSIAN_PPO
 from optix_bus.agents.cards.ppo import PPO
 from optix_bus.agents.heads import head_for
+from optix_bus.agents.images import is_image
 from optix_bus.agents.torch.gaussian_ppo import TorchGaussianPPOAgent
+from optix_bus.agents.torch.images import build_cnn
 from optix_bus.agents.torch.networks import AppendConstant, build_mlp
 from optix_bus.agents.torch.ppo import TorchPPOAgent
 from optix_bus.agents.tunable import complete
+from optix_bus.errors import ConfigurationError
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
 from optix_bus.types import HyperparamSet, SpaceSpec
 
@@ -51,7 +54,8 @@ def make_gaussian_ppo(
     actor, critic = _networks(spaces, hidden_sizes, dim, seed)
     # Half of the reach of an action: Andrychowicz et al. 2021, https://arxiv.org/abs/2006.05990, section 3.2.
     actor.append(AppendConstant(torch.full((dim,), math.log(0.5))))
-    normalizer = None if spaces.observation.kind == "discrete" else ObsNormalizer(spaces.observation.shape)
+    plain = spaces.observation.kind == "discrete" or is_image(spaces.observation)
+    normalizer = None if plain else ObsNormalizer(spaces.observation.shape)
     return TorchGaussianPPOAgent(
         actor,
         critic,
@@ -70,6 +74,17 @@ def _networks(
     spaces: SpaceSpec, hidden_sizes: Sequence[int] | None, outputs: int, seed: int
 ) -> tuple[nn.Sequential, nn.Sequential]:
     generator = torch.Generator().manual_seed(seed)
+    if is_image(spaces.observation):
+        if hidden_sizes is not None:
+            raise ConfigurationError(
+                f"hidden_sizes are {list(hidden_sizes)}, but the network for images of {spaces.environment} "
+                "has sizes of its own; leave them out, or pass your own networks to the agent"
+            )
+        policy, value = (
+            build_cnn(spaces.observation.shape, numbers, output_gain=gain, generator=generator)
+            for numbers, gain in ((outputs, 0.01), (1, 1.0))
+        )
+        return policy, value
     sizes = (64, 64) if hidden_sizes is None else hidden_sizes
     one_hot = spaces.observation.kind == "discrete"
     inputs = spaces.observation.n if one_hot else math.prod(spaces.observation.shape)

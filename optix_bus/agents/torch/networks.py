@@ -170,7 +170,7 @@ def describe(module: nn.Module, prefix: str) -> list[dict[str, Any]] | None:
         prefix: of its parameters' names, e.g. ``actor``.
     """
     layers: list[dict[str, Any]] = []
-    if not _collect(module, prefix, layers):
+    if not collect(module, prefix, layers):
         return None
     fronts = [number for number, layer in enumerate(layers) if layer["op"] in ("one_hot", "flatten")]
     linears = [layer for layer in layers if layer["op"] == "linear"]
@@ -180,14 +180,15 @@ def describe(module: nn.Module, prefix: str) -> list[dict[str, Any]] | None:
     return layers if linears and in_front and len(fronts) <= 1 and not behind else None
 
 
-def _collect(module: nn.Module, prefix: str, layers: list[dict[str, Any]]) -> bool:
+def collect(module: nn.Module, prefix: str, layers: list[dict[str, Any]]) -> bool:
+    """Append the layers of a module, in whatever order; False where one of them is unknown."""
     if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
         return False
     kind = type(module)
     if kind is nn.Sequential:
         children = module._modules.items()
         return all(
-            child is not None and _collect(child, f"{prefix}.{name}", layers) for name, child in children
+            child is not None and collect(child, f"{prefix}.{name}", layers) for name, child in children
         )
     layer = _layer(module, prefix)
     if layer is None:

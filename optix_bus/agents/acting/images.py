@@ -1,0 +1,117 @@
+"""The forward pass of a network for images in NumPy, float32.
+
+A convolution is one matrix product: Chellapilla et al. 2006, "High Performance Convolutional Neural Networks
+for Document Processing", https://inria.hal.science/inria-00112631, section 2.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
+
+from optix_bus.agents.acting.activations import NAMES, Activation, activation
+from optix_bus.agents.acting.mlp import Forward, named_array
+from optix_bus.errors import ConfigurationError, Unsuitable
+
+Array = np.ndarray[Any, Any]
+Float32 = npt.NDArray[np.float32]
+
+
+class Convolution:
+    """Weights ``[filters, channels, height, width]`` over images ``[B, channels, height, width]``."""
+
+    def __init__(self, weight: Array, bias: Array | None, stride: Sequence[int]) -> None:
+        self.size = weight.shape[2], weight.shape[3]
+        self.channels = int(weight.shape[1])
+        self._weight = np.array(weight.reshape(len(weight), -1).T, np.float32, order="C")
+        self._bias = None if bias is None else np.array(bias, np.float32)
+        self._down, self._right = int(stride[0]), int(stride[1])
+
+    def __call__(self, x: Float32) -> Float32:
+        """``[B, filters, rows, columns]``."""
+        if x.shape[1] != self.channels or x.shape[2] < self.size[0] or x.shape[3] < self.size[1]:
+            raise Unsuitable(
+                f"found images of {x.shape[1]} channels and {x.shape[2]} x {x.shape[3]}, but the policy "
+                f"takes {self.channels} channels and at least {self.size[0]} x {self.size[1]}"
+            )
+        patches = sliding_window_view(x, self.size, axis=(2, 3))[:, :, :: self._down, :: self._right]
+        rows, _, down, right = patches.shape[:4]
+        columns = patches.transpose(0, 2, 3, 1, 4, 5).reshape(rows * down * right, -1)
+        out = columns @ self._weight
+        if self._bias is not None:
+            out += self._bias
+        return np.ascontiguousarray(out.reshape(rows, down, right, -1).transpose(0, 3, 1, 2))
+
+
+class ImageForward:
+    """Layers of a description with ``conv`` in it: images ``[B, *shape]`` in, outputs ``[B, out]``.
+
+    Args:
+        layers: perhaps ``image`` (``channels_last``: bytes become numbers from 0 to 1, channels go in front),
+            ``conv`` (``weight``, ``bias``, ``stride``) and activations, ``flatten``, then those of `Forward`.
+        arrays: the weights by name; they are copied.
+        normalizer: as for `Forward`.
+
+    Raises:
+        ConfigurationError: the description names an unknown operation or a missing array.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Mapping[str, Any]],
+        arrays: Mapping[str, Array],
+        normalizer: Mapping[str, Any] | None = None,
+    ) -> None:
+        ops = [layer["op"] for layer in layers]
+        cut = ops.index("flatten") if "flatten" in ops else len(ops)
+        self._behind = Forward(layers[cut + 1 :], arrays)
+        self._channels_last: bool | None = None
+        self._front: list[Convolution | Activation] = []
+        for layer in layers[:cut]:
+            self._add(layer, arrays)
+        self._scale: tuple[Array, Array, float] | None = None
+        if normalizer is not None:
+            mean, var = (
+                np.asarray(named_array(arrays, normalizer[key]), np.float64) for key in ("mean", "var")
+            )
+            self._scale = (mean, np.sqrt(var + 1e-8), float(normalizer["clip"]))
+
+    def __call__(self, observations: Array) -> tuple[Float32, int]:
+        """Outputs ``[rows, out]`` and B, as `Forward` gives them."""
+        x: Any = observations
+        if self._scale is not None:
+            mean, std, clip = self._scale
+            x = np.clip((x - mean) / std, -clip, clip)
+        x = np.array(x, np.float32)
+        if self._channels_last is not None:
+            x /= np.float32(255.0)
+            if x.ndim == 3:
+                x = x[:, None]
+            elif self._channels_last:
+                x = x.transpose(0, 3, 1, 2)
+        for step in self._front:
+            if isinstance(step, Convolution):
+                x = step(x)
+            else:
+                step(x)
+        return self._behind(x.reshape(len(x), -1))
+
+    def _add(self, layer: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+        op = layer["op"]
+        if op == "image" and not self._front:
+            self._channels_last = bool(layer["channels_last"])
+        elif op == "conv":
+            bias = None if layer.get("bias") is None else named_array(arrays, layer["bias"])
+            self._front.append(Convolution(named_array(arrays, layer["weight"]), bias, layer["stride"]))
+        elif op in NAMES:
+            if op != "identity":
+                self._front.append(activation(op, layer.get("parameter")))
+        else:
+            raise ConfigurationError(
+                f"found layer {op!r} before flatten in a policy description for images, expected conv, an "
+                "activation, or image as the first"
+            )
