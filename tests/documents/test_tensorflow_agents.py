@@ -9,8 +9,12 @@ from optix_bus import (
     BatchPipeline,
     HyperparamSet,
     RewardNormalizer,
+    TFDQNAgent,
     TFGaussianPPOAgent,
     TFPPOAgent,
+    TFSACAgent,
+    TFTD3Agent,
+    TFTDDAgent,
     make_agent,
 )
 from tests.documents.programs import train
@@ -76,3 +80,47 @@ def test_an_algorithm_is_extended_by_a_subclass():
 @pytest.mark.parametrize("framework", ["tf", "tensorflow"])
 def test_the_framework_has_two_names(framework):
     assert isinstance(make_agent(gym.make("CartPole-v1"), framework=framework, algorithm="ppo"), TFPPOAgent)
+
+
+def test_dqn_from_a_keras_model_with_every_documented_key(tmp_path):
+    agent = TFDQNAgent(
+        q_network=mlp(4, 2, "relu"),
+        n_actions=2,
+        optimizer=tf.keras.optimizers.Adam(3e-4),
+        hyperparams=HyperparamSet(params={
+            "learning_rate": 3e-4, "gamma": 0.99, "epsilon": 1.0, "epsilon_min": 0.05,
+            "epsilon_decay": 0.995, "batch_size": 64, "target_update_freq": 100,
+            "replay_capacity": 100_000, "per_alpha": 0.0, "per_beta": 0.4, "n_step": 1,
+        }, episode_id=0),
+    )  # fmt: skip
+    train(agent, BatchPipeline(env=gym.make("CartPole-v1"), agent=agent, window_size=100), tmp_path)
+
+
+def test_sac_from_twin_critics_and_three_optimizers(tmp_path):
+    agent = TFSACAgent(
+        actor=mlp(3, 2, "relu"), critic1=mlp(4, 1, "relu"), critic2=mlp(4, 1, "relu"), action_dim=1,
+        actor_optimizer=tf.keras.optimizers.Adam(3e-4),
+        critic_optimizer=tf.keras.optimizers.Adam(3e-4),
+        alpha_optimizer=tf.keras.optimizers.Adam(3e-4),
+        hyperparams=HyperparamSet(params={
+            "learning_rate": 3e-4, "gamma": 0.99, "tau": 0.005, "batch_size": 16, "replay_capacity": 1000,
+        }, episode_id=0),
+    )  # fmt: skip
+    train(agent, BatchPipeline(env=gym.make("Pendulum-v1"), agent=agent, window_size=60), tmp_path)
+
+
+def test_td3_goes_by_both_of_its_names(tmp_path):
+    assert TFTDDAgent is TFTD3Agent
+    agent = TFTDDAgent(
+        actor=mlp(3, 1, "relu"), critic1=mlp(4, 1, "relu"), critic2=mlp(4, 1, "relu"), action_dim=1,
+        actor_optimizer=tf.keras.optimizers.Adam(3e-4),
+        critic_optimizer=tf.keras.optimizers.Adam(3e-4),
+        hyperparams=HyperparamSet(params={"policy_delay": 2, "batch_size": 16}, episode_id=0),
+    )  # fmt: skip
+    train(agent, BatchPipeline(env=gym.make("Pendulum-v1"), agent=agent, window_size=60), tmp_path)
+
+
+def test_an_environment_chooses_its_agent():
+    env = gym.make("LunarLanderContinuous-v3")
+    assert isinstance(make_agent(env, framework="tf"), TFSACAgent)
+    assert isinstance(make_agent(env, framework="tf", deterministic=True), TFTDDAgent)

@@ -13,6 +13,7 @@ from optix_bus import (
     BatchPipeline,
     HyperparamSet,
     RewardNormalizer,
+    TorchAgent,
     TorchDQNAgent,
     TorchEvaluator,
     TorchGaussianPPOAgent,
@@ -162,6 +163,24 @@ def test_an_algorithm_is_extended_by_a_subclass():
     assert found["p_left"] + found["p_right"] == pytest.approx(1.0)
     assert found["clip"] == 0.2
     assert "explained_variance" in found
+
+
+def test_a_network_alone_is_an_agent_and_its_learning_may_be_ones_own(tmp_path):
+    class Mine(TorchAgent):
+        def learn(self, episode_data):
+            clip = self._hyperparams.params.get("clip_ratio", 0.2)
+            return {**super().learn(episode_data), "clip": clip, "layers": float(len(list(self.model)))}
+
+    for kind in (TorchAgent, Mine):
+        model = mlp(4, 2)
+        agent = kind(
+            model=model,
+            optimizer=adam(model),
+            hyperparams=HyperparamSet(params={"learning_rate": 3e-4, "gamma": 0.99}, episode_id=0),
+            device="auto",
+        )
+        pipeline = BatchPipeline(env=gym.make("CartPole-v1"), agent=agent, window_size=100)
+        train(agent, pipeline, tmp_path / kind.__name__)
 
 
 def test_six_methods_are_an_agent(tmp_path):
