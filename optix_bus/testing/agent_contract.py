@@ -231,6 +231,28 @@ class AgentContract:
         _forget(policy)
         np.testing.assert_array_equal(policy.act_batch(observations, deterministic=True).actions, before)
 
+    def test_what_it_remembers_goes_on_in_another_version(self) -> None:
+        """A policy with the memory of another remembers the same; a start empties its own row alone."""
+        agent = self.make_agent()
+        if not isinstance(agent, ArrayAgent) or not isinstance(agent, Remembering):
+            pytest.skip("the agent remembers nothing: no episode_start(), memory() and load_memory()")
+        policies: list[Any] = [agent.policy() for _ in range(3)]
+        old, new, fresh = policies
+        observations, begins = self.observations(6), np.arange(6) == 2
+        for policy in (old, fresh):
+            policy.episode_start(np.ones(6, bool))
+        old.act_batch(observations)
+        new.load_memory(old.memory())
+        before = old.memory()
+        for policy in (old, new):
+            policy.episode_start(begins)
+            np.testing.assert_array_equal(policy.memory()[~begins], before[~begins])
+            np.testing.assert_array_equal(policy.memory()[begins], fresh.memory()[begins])
+        assert not np.array_equal(before[begins], fresh.memory()[begins]), "one observation changes it"
+        for policy in (old, new):
+            policy.act_batch(observations)
+        np.testing.assert_array_equal(old.memory(), new.memory())
+
     def test_acting_in_between_does_not_change_what_is_learnt(self) -> None:
         """Validation with the same agent leaves no trace in learning."""
         quiet, busy = self.make_agent(), self.make_agent()
