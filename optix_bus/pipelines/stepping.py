@@ -91,6 +91,7 @@ class SteppingPipeline(BasePipeline):
         self._keep_infos = keep_infos
         self._seed_given = seed is not None
         self._actor = Actor(agent) if agent is not None else None
+        self._newcomer = agent
         self._ledger = EpisodeLedger(environments)
         self._collector: Collector | None = None
         self._evaluator: Stepper | None = None
@@ -129,6 +130,7 @@ class SteppingPipeline(BasePipeline):
     def set_agent(self, agent: Any, policy_version: int | None = None) -> None:
         """Act with this agent or policy from the next window on."""
         self._actor = Actor(agent)
+        self._newcomer = agent
         if self._collector is not None:
             self._collector.actions_checked = False
         if policy_version is not None:
@@ -158,6 +160,7 @@ class SteppingPipeline(BasePipeline):
         """
         actor = self._acting()
         collector = self._ready()
+        self._introduce(collector.stepper)
         if rng is not None:
             actor.reseed(rng)
         number = self._windows if window is None else window
@@ -202,6 +205,7 @@ class SteppingPipeline(BasePipeline):
             _at_least_one("max_steps", max_steps)
         actor = self._acting()
         stepper = self._for_evaluation()
+        self._introduce(stepper)
         limit = max_steps or self.max_evaluation_steps or stepper.step_limit or EPISODE_LIMIT
         deterministic = deterministic and actor.can_be_deterministic()
         evaluation = Evaluation(stepper, actor, self.episode_seed, limit, keep_infos=self._keep_infos)
@@ -300,6 +304,12 @@ class SteppingPipeline(BasePipeline):
         if self._actor is None:
             raise ConfigurationError("this pipeline has no agent: build it with agent=..., or call set_agent")
         return self._actor
+
+    def _introduce(self, stepper: Stepper) -> None:
+        """Show the spaces of an environment to an agent that wants to see them before it acts."""
+        agent, self._newcomer = self._newcomer, None
+        if hasattr(agent, "adopt_spaces"):
+            agent.adopt_spaces(stepper)
 
     def _ready(self) -> Collector:
         if self._collector is None:

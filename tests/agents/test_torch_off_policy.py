@@ -108,6 +108,41 @@ def test_actions_reach_the_environment_in_its_own_units(algorithm):
 
 
 @BOTH
+def test_an_agent_that_was_built_without_spaces_takes_them_from_the_first_pipeline(algorithm):
+    agent = small_agent(algorithm, spaces=None)
+    assert (np.abs(agent.act_batch(X, deterministic=True).actions) <= 1).all()
+    for bounds in ((LOW, HIGH), (LOW - 5, HIGH - 4)):
+        pipeline = BatchPipeline(_Still(*bounds), agent, window_size=20)
+        pipeline.setup()
+        agent.learn(next(pipeline.episodes()))
+        pipeline.teardown()
+        low, high = (np.float32(agent._head()[name]) for name in ("low", "high"))
+        np.testing.assert_array_equal(low, LOW)
+        np.testing.assert_array_equal(high, HIGH)
+        assert (np.abs(agent.replay_state().arrays["actions"][:20]) <= 1.0001).all()
+    restored = small_agent(algorithm, spaces=None)
+    restored.load_state(agent.state())
+    with agent.evaluation_mode(), restored.evaluation_mode():
+        np.testing.assert_array_equal(restored.act_batch(X).actions, agent.act_batch(X).actions)
+    given = small_agent(algorithm)
+    given.adopt_spaces(_Still(LOW - 1, HIGH + 1))
+    assert given._head()["low"] == list(LOPSIDED.action.low)
+
+
+class _Still(gym.Env):
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
+
+    def __init__(self, low, high):
+        self.action_space = gym.spaces.Box(low, high)
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(3, np.float32), {}
+
+    def step(self, action):
+        return X[0], 0.0, False, False, {}
+
+
+@BOTH
 def test_the_policy_of_the_state_acts_like_the_agent_and_random_acting_ends_with_learning(algorithm):
     agent = small_agent(algorithm, {"learning_starts": 30}, obs_normalizer=ObsNormalizer((3,)))
     for number in range(2):

@@ -54,7 +54,8 @@ class TorchOffPolicy(TorchLearner):
         critics: two, ``[observation | action]`` ``[B, obs + dim]`` to ``[B, 1]``; actions in ``[-1, 1]``.
         action_dim: numbers in an action.
         outputs: numbers that the actor puts out.
-        spaces: a `SpaceSpec` or an environment. Without it actions are in ``[-1, 1]``.
+        spaces: a `SpaceSpec` or an environment. Without it actions are in ``[-1, 1]`` until a pipeline
+            shows its environment, see `adopt_spaces`.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class TorchOffPolicy(TorchLearner):
                 f"action_dim is {action_dim}, but those of {spec.environment} have {self._box.dim}"
             )
         self._checked = False
+        self._bounds_known = spec is not None
         found = output_size(actor)
         if found not in (None, outputs):
             raise Unsuitable(f"the actor gives {found} numbers, expected {outputs} for {action_dim} actions")
@@ -148,6 +150,22 @@ class TorchOffPolicy(TorchLearner):
             "steps_without_successor": float(experience.without_successor),
         }
 
+    def adopt_spaces(self, environment: Any) -> None:
+        """Take the bounds of actions from an environment, where none were given and nothing was learnt yet.
+
+        Pipelines call it before the first action of an agent, so that one that was built without ``spaces``
+        acts in the units of its environment all the same.
+
+        Args:
+            environment: anything with ``observation_space`` and ``action_space``, or a `SpaceSpec`.
+        """
+        if self._bounds_known or self._memory.replay is not None:
+            return
+        action = space_spec(environment).action
+        if action.kind == "box" and action.low and math.prod(action.shape) == self._box.dim:
+            self._box = ActionBox.of(action)
+            self._bounds_known = True
+
     def state(self) -> NamedArrays:
         """As `TorchLearner.state`, with the clocks. The replay is not part of it: see `replay_state`."""
         state = super().state()
@@ -156,6 +174,11 @@ class TorchOffPolicy(TorchLearner):
     def load_state(self, state: NamedArrays) -> None:
         """As `TorchLearner.load_state`; the replay stays as it is."""
         super().load_state(state)
+        description = state.metadata.get("policy", {})
+        if not self._bounds_known and description.get("shape") == list(self._box.shape):
+            # Whatever units the replay was collected in.
+            self._box = ActionBox.from_description(description)
+            self._bounds_known = self._box != ActionBox.cube(self._box.dim)
         self._memory.load_clocks(state.metadata.get("memory", {}))
 
     def replay_state(self) -> NamedArrays:

@@ -30,7 +30,7 @@ class TorchTD3Agent(TorchOffPolicy):
         hyperparams: what differs from the card's defaults.
         device: ``auto``, or a torch device.
         spaces: the environment or its `SpaceSpec`: networks are checked against it, and actions scaled to its
-            bounds. Without it actions are in ``[-1, 1]``.
+            bounds. Without it they are in ``[-1, 1]`` until a pipeline shows its environment.
         obs_normalizer: scales observations. It learns from each window after the networks did.
         seed: of acting, learning and perturbing; None takes it from torch's generator.
         replay_path: folder for a replay in mapped files; without one it is in memory while it fits.
