@@ -180,6 +180,32 @@ def test_continuous_actions_from_images():
     assert agent._obs_normalizer is None
 
 
+def test_dqn_learns_from_bytes_and_acts_by_numpy():
+    small = {"learning_starts": 8, "batch_size": 8, "replay_capacity": 100, "train_freq": 8}
+    agents = [make_agent(Pictures(), algorithm="dqn", seed=0, hyperparams=small) for _ in range(2)]
+    agent = agents[0]
+    assert is_portable(agent.state())
+    x = _images((36, 36, 1))
+    with torch.no_grad():
+        values = agent._q_network(torch.from_numpy(x).float()).numpy()
+    chosen = load_policy(agent.state()).act_batch(x, deterministic=True).actions
+    np.testing.assert_array_equal(chosen, values.argmax(axis=1))
+    pipeline = VectorBatchPipeline([Pictures] * 2, agent, window_size=16, seed=0)
+    windows = [pipeline.collect(number, np.random.default_rng(number)) for number in range(2)]
+    for each in agents:
+        each.reseed(np.random.default_rng(0))
+        assert np.isfinite(list(each.learn(windows[0]).values())).all()
+    stored = [array for array in agent.replay_state().arrays.values() if array.dtype == np.uint8]
+    assert any(array[0].size == 36 * 36 for array in stored), "bytes stay bytes"
+    agents[1].load_state(agent.state())
+    for each in agents:
+        each.reseed(np.random.default_rng(1))
+        each.learn(windows[1])
+    one, two = (each.state().arrays for each in agents)
+    for name in one:
+        np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+
+
 @pytest.mark.slow
 def test_pictures_are_learnt():
     agent = _agent(learning_rate=5e-4, n_epochs=4, entropy_coef=0.0)

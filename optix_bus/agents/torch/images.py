@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from optix_bus.agents.acting.activations import NAMES
 from optix_bus.agents.images import channels_last, image_size
 from optix_bus.agents.torch.networks import collect, describe
+from optix_bus.errors import ConfigurationError
+from optix_bus.types import SpaceSpec
 
 #: Filters, their size and their stride, and the units behind them.
 _CONVOLUTIONS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
@@ -67,6 +70,27 @@ def build_cnn(
         assert layer.bias is not None
         nn.init.zeros_(layer.bias)
     return nn.Sequential(*layers)
+
+
+def images_network(
+    spaces: SpaceSpec,
+    hidden_sizes: Sequence[int] | None,
+    outputs: int,
+    *,
+    output_gain: float,
+    generator: torch.Generator,
+) -> nn.Sequential:
+    """`build_cnn` for an environment.
+
+    Raises:
+        ConfigurationError: hidden sizes were asked for, which it does not have.
+    """
+    if hidden_sizes is not None:
+        raise ConfigurationError(
+            f"hidden_sizes are {list(hidden_sizes)}, but the network for images of {spaces.environment} has "
+            "sizes of its own; leave them out, or pass your own networks to the agent"
+        )
+    return build_cnn(spaces.observation.shape, outputs, output_gain=output_gain, generator=generator)
 
 
 def describe_images(module: nn.Module, prefix: str) -> list[dict[str, Any]] | None:

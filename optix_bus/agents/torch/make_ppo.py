@@ -14,11 +14,10 @@ from optix_bus.agents.cards.ppo import PPO
 from optix_bus.agents.heads import head_for
 from optix_bus.agents.images import is_image
 from optix_bus.agents.torch.gaussian_ppo import TorchGaussianPPOAgent
-from optix_bus.agents.torch.images import build_cnn
+from optix_bus.agents.torch.images import images_network
 from optix_bus.agents.torch.networks import AppendConstant, build_mlp
 from optix_bus.agents.torch.ppo import TorchPPOAgent
 from optix_bus.agents.tunable import complete
-from optix_bus.errors import ConfigurationError
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
 from optix_bus.types import HyperparamSet, SpaceSpec
 
@@ -75,13 +74,8 @@ def _networks(
 ) -> tuple[nn.Sequential, nn.Sequential]:
     generator = torch.Generator().manual_seed(seed)
     if is_image(spaces.observation):
-        if hidden_sizes is not None:
-            raise ConfigurationError(
-                f"hidden_sizes are {list(hidden_sizes)}, but the network for images of {spaces.environment} "
-                "has sizes of its own; leave them out, or pass your own networks to the agent"
-            )
         policy, value = (
-            build_cnn(spaces.observation.shape, numbers, output_gain=gain, generator=generator)
+            images_network(spaces, hidden_sizes, numbers, output_gain=gain, generator=generator)
             for numbers, gain in ((outputs, 0.01), (1, 1.0))
         )
         return policy, value
