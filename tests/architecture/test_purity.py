@@ -29,6 +29,8 @@ _NO_GENERATOR = "for Python users who give no generator; nodes always give one"
 #: (file, name) -> why it is allowed there.
 ALLOWED = {
     ("optix_bus/agents/acting/categorical.py", "numpy.random.default_rng()"): _NO_GENERATOR,
+    ("optix_bus/agents/acting/epsilon_greedy.py", "numpy.random.default_rng()"): _NO_GENERATOR,
+    ("optix_bus/agents/acting/noisy_greedy.py", "numpy.random.default_rng()"): _NO_GENERATOR,
     ("optix_bus/agents/storage.py", "beside.unlink"): _DISK,
     ("optix_bus/agents/storage.py", "beside.write_bytes"): _DISK,
     ("optix_bus/agents/storage.py", "os.getpid"): _DISK,
@@ -46,6 +48,9 @@ ALLOWED = {
     ("optix_bus/portable.py", "*.write_bytes"): _OWN_FORM,
     ("optix_bus/portable.py", "tempfile.TemporaryDirectory"): _OWN_FORM,
     ("optix_bus/rl/minibatches.py", "numpy.random.default_rng()"): _NO_GENERATOR,
+    ("optix_bus/rl/ring.py", "tempfile.TemporaryFile"): (
+        "room for a replay larger than memory; it has no name, is read by nobody else and gone with the process"
+    ),
     ("optix_bus/types.py", "time.time"): "timestamps for people; nodes give the stamp of their event instead",
 }
 
