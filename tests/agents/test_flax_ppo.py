@@ -184,6 +184,21 @@ def test_the_first_ratio_is_exactly_one_for_the_agents_own_version():
     assert report["samples"] + report["steps_without_successor"] <= 192
 
 
+def test_forbidden_actions_are_not_chosen_and_have_no_part_in_the_update():
+    agent, x = _agent(), np.random.default_rng(0).standard_normal((192, 4)).astype(np.float32)
+    masks = np.random.default_rng(1).random((192, 3)) < 0.4
+    masks[np.arange(192), np.random.default_rng(2).integers(0, 3, 192)] = True
+    acted = agent.act_batch(x, action_masks=masks)
+    assert masks[np.arange(192), acted.actions].all()
+    window = random_window(0, actions=acted.actions.reshape(48, 4), metadata={"policy_version": 7})
+    window.observations, window.log_probs = x.reshape(48, 4, 4), acted.log_probs.reshape(48, 4)
+    window.action_masks = masks.reshape(48, 4, 3)
+    assert agent.learn(window)["initial_ratio_error"] < 1e-5
+    assert agent.act(x[0], action_mask=[False, True, False]) == 1
+    window.action_masks = None
+    assert agent.learn(window)["initial_ratio_error"] > 0.1
+
+
 def test_rows_that_are_no_transitions_change_nothing():
     agents = []
     for junk in (0.0, 1e6):
@@ -330,7 +345,7 @@ def test_networks_of_the_wrong_size_are_refused_with_both_sizes():
 
 def test_several_actions_at_once_are_refused_with_what_takes_them():
     choices = ArraySpec("multi_binary", (3,), "int8")
-    with pytest.raises(Unsuitable, match="actions are multi_binary, expected discrete; ppo in PyTorch takes"):
+    with pytest.raises(Unsuitable, match="actions are multi_binary, which ppo takes with framework='torch'"):
         make_agent(SpaceSpec("switches", VECTOR.observation, choices), framework="jax", algorithm="ppo")
 
 

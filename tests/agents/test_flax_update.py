@@ -53,12 +53,16 @@ def _torch_twins(modules, weights, hidden=(16, 16)):
     return twins
 
 
-def _batch(rows=300, seed=0, on_policy=False):
+def _batch(rows=300, seed=0, on_policy=False, masked=False):
     rng = np.random.default_rng(seed)
     numbers = rng.standard_normal((4, rows)).astype(np.float32)
+    actions = rng.integers(0, 3, rows)
+    # About half of what was not chosen is forbidden.
+    masks = (np.random.default_rng(9).random((rows, 3)) < 0.5) | (actions[:, None] == np.arange(3))
     return Batch(
+        masks=masks if masked else None,
         observations=rng.standard_normal((rows, 4)).astype(np.float32),
-        actions=rng.integers(0, 3, rows),
+        actions=actions,
         # Off by enough that ratios lie on both sides of the clip.
         log_probs=np.float32(-1.1) + 0.3 * numbers[0],
         advantages=numbers[1],
@@ -70,7 +74,7 @@ def _batch(rows=300, seed=0, on_policy=False):
 
 def _columns(batch):
     names = ("observations", "actions", "log_probs", "advantages", "returns", "values")
-    return [getattr(batch, name) for name in names]
+    return [getattr(batch, name) for name in names] + ([] if batch.masks is None else [batch.masks])
 
 
 def _differentiated(batch, params, filling=0):
@@ -113,9 +117,13 @@ def test_the_loss_equals_the_formula(changes):
     assert 0.0 < found["clip_fraction"] < 1.0
 
 
-@pytest.mark.parametrize(("changes", "filling"), [({}, 0), *((each, 28) for each in VARIANTS)], ids=str)
-def test_loss_and_gradients_equal_those_of_torch(changes, filling):
-    batch, params = _batch(), {**PARAMS, **changes}
+@pytest.mark.parametrize(
+    ("changes", "filling", "masked"),
+    [({}, 0, False), ({}, 28, True), *((each, 28, False) for each in VARIANTS)],
+    ids=str,
+)
+def test_loss_and_gradients_equal_those_of_torch(changes, filling, masked):
+    batch, params = _batch(masked=masked), {**PARAMS, **changes}
     twins = _torch_twins(*_networks())
     part = tuple(torch.from_numpy(np.asarray(column)) for column in _columns(batch))
     loss, numbers, _ = torch_update.ppo_loss(twins["actor"], twins["critic"], part, params)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optix_bus.agents.jax.ppo import FlaxPPOAgent
-from optix_bus.errors import Unsuitable
 from optix_bus.types import HyperparamSet, SpaceSpec
 
 
@@ -17,16 +16,7 @@ def make_ppo(
     device: str,
     seed: int | None,
 ) -> FlaxPPOAgent:
-    """Separate tanh networks, 2 x 64 by default, with orthogonal weights; see `orthogonal_weights`.
-
-    Raises:
-        Unsuitable: the actions are several at once.
-    """
-    if spaces.action.kind != "discrete":
-        raise Unsuitable(
-            f"ppo in JAX does not fit {spaces.environment}: actions are {spaces.action.kind}, expected "
-            "discrete; ppo in PyTorch takes them"
-        )
+    """Separate tanh networks, 2 x 64 by default, with orthogonal weights; see `orthogonal_weights`."""
     sizes = (64, 64) if hidden_sizes is None else hidden_sizes
     shape = spaces.observation.shape
     return FlaxPPOAgent(shape, spaces.action.n, hyperparams, sizes, seed, device=device, spaces=spaces)

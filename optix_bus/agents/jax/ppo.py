@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import jax
 import numpy as np
-import numpy.typing as npt
 import optax  # type: ignore[import-untyped]
 from flax import linen as nn
 
@@ -25,7 +24,7 @@ from optix_bus.agents.jax.networks import (
 from optix_bus.agents.jax.parts import FlaxParts
 from optix_bus.agents.jax.ppo_program import Networks
 from optix_bus.agents.jax.ppo_update import JaxPPO
-from optix_bus.agents.learner import Learner
+from optix_bus.agents.masked import MaskedActing
 from optix_bus.agents.ppo_learning import learn_window
 from optix_bus.errors import ConfigurationError
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
@@ -35,7 +34,7 @@ from optix_bus.types import ArraySpec, EpisodeData, HyperparamSet, SpaceSpec
 ADAM = optax.scale_by_adam(eps=1e-5)
 
 
-class FlaxPPOAgent(Learner):
+class FlaxPPOAgent(MaskedActing):
     """PPO with the clipped objective and GAE, each update one compiled program; see `TorchPPOAgent`.
 
     The first window of a kind compiles for about a second; others of similar length, and every change of a
@@ -129,10 +128,6 @@ class FlaxPPOAgent(Learner):
     def reset_cache(self) -> None:
         """Look at the weights again before the next action; every change through the agent does so itself."""
         self._acting.forget()
-
-    def action_probs(self, observation: Any) -> npt.NDArray[np.float32]:
-        """Probability of each action for one observation, ``[n_actions]``."""
-        return np.asarray(self._acting.policy().action_probs(np.asarray(observation)[None])[0])
 
     def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
         """One PPO update from a window ``[T]`` or ``[T, B]``; see `TorchPPOAgent.learn`.

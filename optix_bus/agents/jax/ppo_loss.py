@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from optix_bus.agents.heads import FORBIDDEN
 from optix_bus.agents.jax.networks import Weights, apply
 
 
 class Rows(NamedTuple):
-    """Rows of an `optix_bus.agents.batch.Batch`, ``[n]`` each but the observations ``[n, *obs_shape]``."""
+    """Rows of an `optix_bus.agents.batch.Batch`, ``[n]`` but observations and masks; no masks allow all."""
 
     observations: Any
     actions: Any
@@ -24,6 +25,7 @@ class Rows(NamedTuple):
     advantages: Any
     returns: Any
     values: Any
+    masks: Any = None
 
 
 class Terms(NamedTuple):
@@ -60,7 +62,9 @@ def ppo_loss(
     def mean(x: jax.Array) -> jax.Array:
         return (x * mask).sum() / count
 
-    log_all, log_probs = log_probabilities(apply(actor, weights["actor"], rows.observations), rows.actions)
+    log_all, log_probs = log_probabilities(
+        apply(actor, weights["actor"], rows.observations), rows.actions, rows.masks
+    )
     values = apply(critic, weights["critic"], rows.observations).reshape(-1)
     old = jnp.where(exact, jax.lax.stop_gradient(log_probs), rows.log_probs)
     advantages = _normalized(rows.advantages, mask) if terms.normalize_advantage else rows.advantages
@@ -85,8 +89,15 @@ def ppo_loss(
     return loss, jax.lax.stop_gradient((statistics, (away * mask).max()))
 
 
-def log_probabilities(logits: jax.Array, actions: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Log-probabilities of all actions ``[n, A]`` and of the chosen ones ``[n]``."""
+def log_probabilities(
+    logits: jax.Array, actions: jax.Array, masks: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """Log-probabilities of all actions ``[n, A]`` and of the chosen ones ``[n]``.
+
+    Where masks ``[n, A]`` are False, an action has probability 0 and its logit no gradient.
+    """
+    if masks is not None:
+        logits = jnp.where(masks, logits, FORBIDDEN)
     log_all = jax.nn.log_softmax(logits, axis=-1)
     # A sum over a mask: the gradient of a lookup is a scatter, which is slow on every device.
     chosen = actions[:, None] == jnp.arange(log_all.shape[-1])

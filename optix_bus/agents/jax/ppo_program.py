@@ -92,9 +92,11 @@ class Programs:
         self.compilations["values"] += 1
         return apply(self._networks.critic, critic, observations).reshape(-1)
 
-    def _log_probs(self, actor: Weights, observations: jax.Array, actions: jax.Array) -> jax.Array:
+    def _log_probs(
+        self, actor: Weights, observations: jax.Array, actions: jax.Array, masks: jax.Array | None
+    ) -> jax.Array:
         self.compilations["log_probs"] += 1
-        return log_probabilities(apply(self._networks.actor, actor, observations), actions)[1]
+        return log_probabilities(apply(self._networks.actor, actor, observations), actions, masks)[1]
 
     def _outputs(self, actor: Weights, observations: jax.Array) -> jax.Array:
         self.compilations["outputs"] += 1
@@ -120,7 +122,7 @@ class Programs:
 
         def step(carry: Any, each: Step) -> tuple[Any, Account]:
             weights, moments, far = carry
-            rows = Rows(*(column[each.rows] for column in batch))
+            rows = jax.tree.map(lambda column: column[each.rows], batch)
             (_, (statistics, error)), gradients = jax.value_and_grad(
                 lambda w: ppo_loss(
                     self._networks.actor,

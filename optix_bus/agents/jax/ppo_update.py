@@ -35,6 +35,8 @@ class JaxPPO:
         device: where weights and moments live, and so where everything is computed.
     """
 
+    takes_masks = True
+
     def __init__(
         self,
         networks: Networks,
@@ -73,12 +75,18 @@ class JaxPPO:
             np.concatenate([np.asarray(p, np.float32) for p in parts]) if parts else np.zeros(0, np.float32)
         )
 
-    def log_probs(self, observations: Float32, actions: npt.NDArray[np.int64], masks: Any = None) -> Float32:
-        """Log-probabilities ``[N]`` of actions ``[N]``; windows with masks never come here."""
-        pairs = zip(_cut(observations), _cut(actions.astype(np.int32)), strict=True)
-        actor = self.weights["actor"]
-        parts = [self.programs.log_probs(actor, _filled(x), _filled(a))[: len(x)] for x, a in pairs]
-        return np.concatenate([np.asarray(part, np.float32) for part in parts])
+    def log_probs(
+        self, observations: Float32, actions: npt.NDArray[Any], masks: npt.NDArray[np.bool_] | None = None
+    ) -> Float32:
+        """Log-probabilities ``[N]`` of actions ``[N]`` among those that masks ``[N, n_actions]`` allow."""
+        actor, parts = self.weights["actor"], []
+        for start in range(0, len(observations), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            allowed = None if masks is None else _filled(masks[rows])
+            x, chosen = _filled(observations[rows]), _filled(actions[rows].astype(np.int32))
+            found = self.programs.log_probs(actor, x, chosen, allowed)
+            parts.append(np.asarray(found, np.float32)[: len(observations[rows])])
+        return np.concatenate(parts)
 
     def outputs(self, observations: Float32, weights: Weights | None = None) -> Float32:
         """What the actor puts out for ``[N, *obs_shape]``, ``[N, out]``, with other weights than its own."""
@@ -91,10 +99,16 @@ class JaxPPO:
         rows, size, epochs = len(batch.actions), params["minibatch_size"], params["n_epochs"]
         minibatches = self._capacity(rows, size)
         steps = make_steps(rows, size, epochs, minibatches, rng, exact=batch.on_policy)
-        columns = (batch.log_probs, batch.advantages, batch.returns, batch.values)
-        whole = [_filled(column, minibatches * size) for column in columns]
-        actions = _filled(batch.actions.astype(np.int32), minibatches * size)
-        data = Rows(_filled(batch.observations, minibatches * size), actions, *whole)
+        room = minibatches * size
+        data = Rows(
+            observations=_filled(batch.observations, room),
+            actions=_filled(batch.actions.astype(np.int32), room),
+            log_probs=_filled(batch.log_probs, room),
+            advantages=_filled(batch.advantages, room),
+            returns=_filled(batch.returns, room),
+            values=_filled(batch.values, room),
+            masks=None if batch.masks is None else _filled(batch.masks, room),
+        )
         names = ["clip_ratio", "vf_coef", "entropy_coef", "learning_rate", "max_grad_norm"]
         names += [name for name in ("clip_value", "target_kl") if params[name] is not None]
         weights, moments, account, finite = self.programs.update(
