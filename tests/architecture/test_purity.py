@@ -49,7 +49,7 @@ ALLOWED = {
     ("optix_bus/portable.py", "tempfile.TemporaryDirectory"): _OWN_FORM,
     ("optix_bus/rl/minibatches.py", "numpy.random.default_rng()"): _NO_GENERATOR,
     ("optix_bus/rl/ring.py", "tempfile.TemporaryFile"): (
-        "room for a replay larger than memory; it has no name, is read by nobody else and gone with the process"
+        "room for a replay larger than memory: without a name, and gone with the process"
     ),
     ("optix_bus/types.py", "time.time"): "timestamps for people; nodes give the stamp of their event instead",
 }
