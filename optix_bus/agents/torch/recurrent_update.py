@@ -181,8 +181,10 @@ class RecurrentPPO(AutogradPPO):
             pieces = window.pieces.of(order[start : start + together])
             features, steps, rows = features_of(self._rnn, window.inputs, pieces, window.memories)
             places = window.places[steps, rows]
-            if not (places >= 0).any():
+            real = np.flatnonzero(places >= 0)
+            if not len(real):
                 continue
-            there = torch.from_numpy(places >= 0).to(self._device)
-            chosen = torch.from_numpy(places[places >= 0]).to(self._device)
-            yield (features[there], *(tensor[chosen] for tensor in tensors[1:]))
+            if len(real) < len(places):
+                features = features.index_select(0, torch.from_numpy(real).to(self._device))
+            chosen = torch.from_numpy(places[real]).to(self._device)
+            yield (features, *(tensor.index_select(0, chosen) for tensor in tensors[1:]))
