@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
+import pytest
+
 from optix_bus.agents import card, make_agent
 from optix_bus.agents.factory import _BUILDERS
 from optix_bus.interfaces import BaseAgent
@@ -20,6 +22,10 @@ BOX = SpaceSpec(
 #: (framework, algorithm) of all that is installed here.
 EVERY = [kind for kind in sorted(_BUILDERS) if importlib.util.find_spec(kind[0]) is not None]
 NAMES = ["-".join(kind) for kind in EVERY]
+#: The same; what compiles for each new agent is tried often with one algorithm of its framework only.
+OFTEN = [
+    pytest.param(kind, marks=() if "torch" in kind or "ppo" in kind else pytest.mark.slow) for kind in EVERY
+]
 #: Little work for each window; only those that the algorithm has are given.
 _SMALL = {
     "n_epochs": 2, "minibatch_size": 16, "learning_rate": 1e-2, "batch_size": 8, "learning_starts": 16,

@@ -11,7 +11,7 @@ from optix_bus.agents import make_agent
 from optix_bus.interfaces import BaseAgent
 from optix_bus.testing.agent_contract import AgentContract
 from optix_bus.types import EpisodeData, HyperparamSet
-from tests.agents.every import EVERY, NAMES, small_agent, spaces_of
+from tests.agents.every import EVERY, NAMES, OFTEN, small_agent, spaces_of
 from tests.agents.windows import NUMBERS, VECTOR
 
 #: The other frameworks compile for each new agent, and read windows with the same code.
@@ -21,7 +21,7 @@ SLOW_BUT_TORCH = [pytest.param(kind, marks=() if kind[0] == "torch" else pytest.
 class TestEveryAgent(AgentContract):
     """Every algorithm in every framework, from windows of one environment and of three."""
 
-    @pytest.fixture(autouse=True, params=EVERY, ids=NAMES)
+    @pytest.fixture(autouse=True, params=OFTEN, ids=NAMES)
     def _the_agent(self, request: pytest.FixtureRequest) -> None:
         self.kind = request.param
         self.spaces = spaces_of(self.kind)

@@ -13,6 +13,8 @@ from optix_bus.agents.storage import read_state
 from optix_bus.agents.tunable import at_clocks, changed, complete
 from optix_bus.errors import ConfigurationError, LearningFailure
 from optix_bus.types import HyperparamSet, NamedArrays
+from tests.agents.every import EVERY, small_agent
+from tests.agents.test_errors import window_for
 from tests.agents.windows import VECTOR, random_window
 
 PPO = card("ppo")
@@ -168,6 +170,34 @@ def test_another_schedule_takes_the_place_and_constant_ends_it():
     each.set_hyperparams({"target_kl": Schedule.linear(0.1, 0.2, over=10)})
     each.set_hyperparams({"target_kl": None})
     assert each.get_hyperparams().params["target_kl"] is None
+
+
+def test_exploration_may_be_scheduled_too():
+    each = small_agent(
+        ("torch", "dqn"),
+        epsilon=Schedule.linear(1.0, 0.1, over=2 * WINDOW),
+        epsilon_decay=1.0,
+        epsilon_min=0.0,
+    )
+    found = [each.epsilon]
+    for number in range(3):
+        each.learn(random_window(number))
+        found.append(each.epsilon)
+    assert found == pytest.approx([1.0, 0.55, 0.1, 0.1])
+    assert each.policy().epsilon == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in EVERY if kind[0] == "torch"], ids="-".join)
+def test_every_agent_counts_for_itself_and_gives_its_optimizers_the_rate_of_the_moment(kind):
+    each = small_agent(kind, learning_rate=Schedule.linear(1e-2, 0.0, over=4 * WINDOW))
+    for number in range(2):
+        each.learn(window_for(each, kind, number))
+    clocks = each.state().metadata["clocks"]
+    assert clocks["environment_steps"] == 2 * 64
+    assert clocks["gradient_steps"] > 0
+    expected = 1e-2 * (1 - 2 * 64 / (4 * WINDOW))
+    rates = [group["lr"] for optimizer in each._optimizers.values() for group in optimizer.param_groups]
+    assert rates == pytest.approx([expected] * len(rates))
 
 
 def test_the_learn_of_a_users_subclass_counts_once():
