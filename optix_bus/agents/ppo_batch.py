@@ -94,7 +94,7 @@ def _check_masks(masks: npt.NDArray[np.bool_], actions: Array, head: Head, netwo
     if not getattr(networks, "takes_masks", False):
         raise Unsuitable(
             "found action masks in the window, but this agent learns as if every action were allowed; use "
-            "ppo in PyTorch, or leave action_masks out of the window"
+            "ppo, or leave action_masks out of the window"
         )
     chosen = head.chosen(actions, masks.shape[1])
     if chosen is None:
