@@ -182,6 +182,18 @@ def test_actions_are_in_the_units_of_the_environment_and_the_policy_acts_alike_e
 
 
 @BOTH
+def test_bounds_are_taken_from_the_environment_that_a_pipeline_shows(algorithm):
+    shown, built = _agent(algorithm, spaces=None), _agent(algorithm)
+    shown.adopt_spaces(LOPSIDED)
+    for agent in (shown, built):
+        agent.learn(box_window())
+    same(shown, built)
+    heir = _agent(algorithm, spaces=None)
+    heir.load_state(built.state())
+    assert heir.state().metadata["policy"]["high"] == list(LOPSIDED.action.high)
+
+
+@BOTH
 def test_a_restored_agent_goes_on_to_the_bit_and_is_traced_once(algorithm, tmp_path):
     params = {"per_alpha": 0.6, "n_step": 2} if algorithm == "sac" else {}
     first, second = (_agent(algorithm, params) for _ in range(2))

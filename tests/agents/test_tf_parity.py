@@ -10,12 +10,14 @@ import torch
 
 from optix_bus.agents.batch import STATISTICS, Batch
 from optix_bus.agents.cards import card
-from optix_bus.agents.heads import Categorical, Gaussian
+from optix_bus.agents.heads import Bernoulli, Categorical, Gaussian, MultiCategorical
 from optix_bus.agents.tensorflow.adam import PaperAdam, apply_gradients, is_plain_adam
 from optix_bus.agents.tensorflow.base import trainable
+from optix_bus.agents.tensorflow.distributions import evaluate
 from optix_bus.agents.tensorflow.networks import build_mlp, held
 from optix_bus.agents.tensorflow.ppo_update import GraphPPO, clip_by_norm, ppo_loss
 from optix_bus.agents.torch import networks as torch_networks
+from optix_bus.agents.torch.distributions import evaluate as torch_evaluate
 from optix_bus.agents.torch.ppo_update import AutogradPPO
 from optix_bus.agents.torch.ppo_update import ppo_loss as torch_loss
 
@@ -184,3 +186,27 @@ def test_the_short_step_is_that_of_the_users_optimizer(make, plain):
         ends.append(variable.numpy())
     np.testing.assert_allclose(ends[0], ends[1], atol=1e-6)
     assert is_plain_adam(make(), [variable]) is plain
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("head", [Categorical(5), MultiCategorical((2,), (3, 2)), Bernoulli((5,))], ids=str)
+def test_log_probabilities_and_entropies_of_choices_equal_those_of_torch(head, masked):
+    rng = np.random.default_rng(0)
+    logits = rng.standard_normal((50, 5)).astype(np.float32)
+    actions = {
+        Categorical: rng.integers(0, 3, 50),
+        MultiCategorical: np.stack([rng.integers(0, 3, 50), rng.integers(0, 2, 50)], 1),
+        Bernoulli: rng.integers(0, 2, (50, 5)).astype(np.float32),
+    }[type(head)]
+    masks = [np.repeat([[True, True, True, True, False]], 50, 0)] if masked else []
+    leaf = torch.from_numpy(logits).requires_grad_()
+    expected = torch_evaluate(head, leaf, *(torch.from_numpy(each) for each in (actions, *masks)))
+    sum(each.sum() for each in expected).backward()
+    tensor = tf.constant(logits)
+    with tf.GradientTape() as tape:
+        tape.watch(tensor)
+        found = evaluate(head, tensor, *(tf.constant(each) for each in (actions, *masks)))
+        total = tf.add_n([tf.reduce_sum(each) for each in found])
+    for mine, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine.numpy(), theirs.detach().numpy(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(tape.gradient(total, tensor).numpy(), leaf.grad.numpy(), rtol=1e-4, atol=1e-5)

@@ -383,3 +383,30 @@ def test_a_log_std_may_depend_on_the_observation_and_has_to_be_there():
         TFGaussianPPOAgent(*_networks(), keras.optimizers.Adam(), 2)
     with pytest.raises(Unsuitable, match="action_dim is 3, but actions of box"):
         TFGaussianPPOAgent(_networks(actions=6)[0], _networks()[1], keras.optimizers.Adam(), 3, spaces=BOX)
+
+
+def test_forbidden_actions_are_never_chosen_and_learnt_with_their_masks():
+    agent = _agent()
+    masks = np.ones((48, 4, 3), bool)
+    masks[..., 2] = False
+    x = np.random.default_rng(0).standard_normal((192, 4)).astype(np.float32)
+    acted = agent.act_batch(x, action_masks=masks.reshape(192, 3))
+    assert set(acted.actions.tolist()) == {0, 1}
+    assert agent.act(x[0], action_mask=[False, False, True]) == 2
+    window = random_window(
+        observations=x.reshape(48, 4, 4), actions=acted.actions.reshape(48, 4), action_masks=masks,
+        log_probs=acted.log_probs.reshape(48, 4), metadata={"policy_version": -1},
+    )  # fmt: skip
+    report = agent.learn(window)
+    assert report["initial_ratio_error"] < 1e-5
+    assert report["entropy"] <= np.log(2) + 1e-6
+
+
+def test_several_choices_at_once_are_learnt():
+    pairs = SpaceSpec(
+        "pairs", ArraySpec("box", (4,), "float32"), ArraySpec("multi_discrete", (2,), "int64", nvec=(3, 2))
+    )
+    agent = _agent(actor=_networks(actions=5)[0], spaces=pairs)
+    acted = agent.act_batch(np.zeros((192, 4), np.float32)).actions
+    assert acted.max(0).tolist() == [2, 1]
+    assert agent.learn(random_window(actions=acted.reshape(48, 4, 2)))["updates"] == 6

@@ -32,9 +32,10 @@ def make_sac(
     params, seed = complete(SAC, hyperparams), draw_seed(seed)
     dim = math.prod(spaces.action.shape)
     with tf.device(resolve_device(device)):
-        networks = _networks(spaces, hidden_sizes or (256, 256), 2 * dim, seed)
-        optimizers = [_adam(params) for _ in range(3)]
-        return TFSACAgent(*networks, dim, *optimizers, params, spaces=spaces, seed=seed)
+        actor, critic1, critic2 = _networks(spaces, hidden_sizes or (256, 256), 2 * dim, seed)
+        roles = {f"{role}_optimizer": _adam(params) for role in ("actor", "critic", "alpha")}
+        options: dict[str, Any] = {"hyperparams": params, "spaces": spaces, "seed": seed, **roles}
+        return TFSACAgent(actor, critic1, critic2, dim, **options)
 
 
 def make_td3(
@@ -48,9 +49,10 @@ def make_td3(
     params, seed = complete(TD3, hyperparams), draw_seed(seed)
     dim = math.prod(spaces.action.shape)
     with tf.device(resolve_device(device)):
-        networks = _networks(spaces, hidden_sizes or (400, 300), dim, seed)
-        optimizers = [_adam(params) for _ in range(2)]
-        return TFTDDAgent(*networks, dim, *optimizers, params, spaces=spaces, seed=seed)
+        actor, critic1, critic2 = _networks(spaces, hidden_sizes or (400, 300), dim, seed)
+        roles = {f"{role}_optimizer": _adam(params) for role in ("actor", "critic")}
+        options: dict[str, Any] = {"hyperparams": params, "spaces": spaces, "seed": seed, **roles}
+        return TFTDDAgent(actor, critic1, critic2, dim, **options)
 
 
 def _networks(spaces: SpaceSpec, sizes: Sequence[int], outputs: int, seed: int) -> list[Any]:

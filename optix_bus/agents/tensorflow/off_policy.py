@@ -21,7 +21,7 @@ from optix_bus.agents.tensorflow.remembering import RememberingLearner
 from optix_bus.agents.tensorflow.target import all_finite, target_of
 from optix_bus.errors import LearningFailure, Unsuitable
 from optix_bus.rl import ObsNormalizer
-from optix_bus.types import EpisodeData, HyperparamSet
+from optix_bus.types import EpisodeData, HyperparamSet, NamedArrays
 
 # Gradient steps that one call of the graph makes, where their draws do not depend on each other.
 _TOGETHER = 16
@@ -71,7 +71,8 @@ class OffPolicyLearner(RememberingLearner):
         hyperparams: what differs from the card's defaults.
         obs_normalizer: scales observations; it learns from each window after the networks did.
         seed: of acting, learning and perturbing; None takes it from TensorFlow's generator.
-        spaces: a `SpaceSpec` or an environment. Without it actions are in ``[-1, 1]``.
+        spaces: a `SpaceSpec` or an environment. Without it actions are in ``[-1, 1]`` until a pipeline
+            shows its environment, see `adopt_spaces`.
         replay_path: folder for a replay in mapped files.
     """
 
@@ -107,6 +108,7 @@ class OffPolicyLearner(RememberingLearner):
         found = output_size(actor)
         if found not in (None, outputs):
             raise Unsuitable(f"the actor gives {found} numbers, expected {outputs} for {action_dim} actions")
+        self._bounds_known = spec is not None
         self._checked = False
         super().__init__(hyperparams, obs_normalizer, seed, replay_path)
         if spec is not None:
@@ -179,6 +181,31 @@ class OffPolicyLearner(RememberingLearner):
             **{name: float(value) for name, value in memory.clocks().items()},
             "steps_without_successor": float(experience.without_successor),
         }
+
+    def adopt_spaces(self, environment: Any) -> None:
+        """Take the bounds of actions from an environment, where none were given and nothing was learnt yet.
+
+        Pipelines call it before the first action of an agent, so that one that was built without ``spaces``
+        acts in the units of its environment all the same.
+
+        Args:
+            environment: anything with ``observation_space`` and ``action_space``, or a `SpaceSpec`.
+        """
+        if self._bounds_known or self._memory.replay is not None:
+            return
+        action = space_spec(environment).action
+        if action.kind == "box" and action.low and math.prod(action.shape) == self._box.dim:
+            self._box = ActionBox.of(action)
+            self._bounds_known = True
+
+    def load_state(self, state: NamedArrays) -> None:
+        """As `RememberingLearner.load_state`; bounds that were not known yet are those of the state."""
+        super().load_state(state)
+        description = state.metadata.get("policy", {})
+        if not self._bounds_known and description.get("shape") == list(self._box.shape):
+            # Whatever units the replay was collected in.
+            self._box = ActionBox.from_description(description)
+            self._bounds_known = self._box != ActionBox.cube(self._box.dim)
 
     def _everything(self) -> list[Any]:
         models = [v for model in self._models.values() for v in model.variables]

@@ -113,7 +113,7 @@ def adopt(name: str, optimizer: Any, variables: Sequence[Any]) -> float:
     Raises:
         ConfigurationError: it belongs to other variables, or its learning rate is a schedule.
     """
-    rate = getattr(optimizer, "_learning_rate", None)
+    rate: Any = getattr(optimizer, "_learning_rate", None)
     if not hasattr(optimizer, "build") or not hasattr(rate, "assign"):
         raise ConfigurationError(
             f"the {name} is a {type(optimizer).__name__} with learning rate {rate!r}, expected an "

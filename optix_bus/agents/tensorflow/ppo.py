@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
-
+from optix_bus.agents.batch import PPOUpdate
 from optix_bus.agents.cards.card import Card
 from optix_bus.agents.cards.ppo import PPO
 from optix_bus.agents.heads import Categorical, Head, head_for
+from optix_bus.agents.masked_acting import MaskedActing
 from optix_bus.agents.ppo_learning import learn_window
 from optix_bus.agents.tensorflow.base import TensorFlowLearner, trainable
 from optix_bus.agents.tensorflow.networks import check_outputs, output_size
@@ -103,9 +102,10 @@ class PPOLearner(TensorFlowLearner):
             ConfigurationError: the window has no usable shape.
             Unsuitable: it holds actions or observations that the networks are not made for.
         """
+        way: PPOUpdate = self._way_to_update()
         report = learn_window(
             episode_data,
-            self._way_to_update(),
+            way,
             self._hyperparams.params,
             self._learning_rng,
             obs_normalizer=self._obs_normalizer,
@@ -123,17 +123,15 @@ class PPOLearner(TensorFlowLearner):
         return self._update
 
 
-class TFPPOAgent(PPOLearner):
+class TFPPOAgent(MaskedActing, PPOLearner):
     """PPO for discrete actions, with your own Keras models; the arguments are those of `PPOLearner`.
 
-    The actor gives logits ``[B, n_actions]``.
+    The actor gives logits: ``[B, n_actions]``, or with ``spaces`` that say so those of several choices side
+    by side (MultiDiscrete), or one for each yes or no (MultiBinary). Actions that ``info["action_mask"]``
+    forbids are never chosen and have no part in the update.
     """
 
     card: ClassVar[Card] = PPO
     default_param_bounds: ClassVar[dict[str, tuple[float, float]]] = dict(PPO.bounds)
     default_log_params: ClassVar[Sequence[str]] = list(PPO.log_params)
     default_min_episodes_before_dormant: ClassVar[int] = PPO.min_episodes_before_dormant
-
-    def action_probs(self, observation: Any) -> npt.NDArray[np.float32]:
-        """Probability of each action for one observation, ``[n_actions]``."""
-        return np.asarray(self._acting.policy().action_probs(np.asarray(observation)[None])[0])

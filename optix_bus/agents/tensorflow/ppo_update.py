@@ -34,8 +34,10 @@ class GraphPPO:
     Attributes:
         traces: how often the update was traced. Numbers may change from window to window, and so may their
             rows; only another shape of observations, and switching ``normalize_advantage``, ``clip_value`` or
-            ``target_kl`` on or off, need another graph.
+            ``target_kl`` on or off, or masks, need another graph.
     """
+
+    takes_masks = True
 
     def __init__(self, actor: Any, critic: Any, optimizer: Any, head: Head) -> None:
         self._actor = actor
@@ -53,15 +55,16 @@ class GraphPPO:
 
     def values(self, observations: Float32) -> Float32:
         """V of ``[N, *obs_shape]``, as ``[N]``."""
-        run = self._function(_value, observations)
+        run = self._function(_value, [_rows(observations)])
         parts = [run(tf.constant(x)) for x in _chunks(observations)]
         return np.concatenate([np.asarray(part) for part in parts]) if parts else np.zeros(0, np.float32)
 
-    def log_probs(self, observations: Float32, actions: Array) -> Float32:
-        """Log-probabilities ``[N]`` of actions ``[N, ...]``."""
-        run = self._function(_log_prob, observations, actions)
-        pairs = zip(_chunks(observations), _chunks(actions), strict=True)
-        return np.concatenate([np.asarray(run(tf.constant(x), tf.constant(a))) for x, a in pairs])
+    def log_probs(self, observations: Float32, actions: Array, masks: Array | None = None) -> Float32:
+        """Log-probabilities ``[N]`` of actions ``[N, ...]`` among those that masks ``[N, entries]`` allow."""
+        arrays = [each for each in (observations, actions, masks) if each is not None]
+        run = self._function(_log_prob, [_rows(each) for each in arrays])
+        parts = zip(*(_chunks(each) for each in arrays), strict=True)
+        return np.concatenate([np.asarray(run(*(tf.constant(each) for each in part))) for part in parts])
 
     def update(self, batch: Batch, params: Mapping[str, Any], rng: np.random.Generator) -> dict[str, float]:
         """All epochs of one window; see `optix_bus.agents.batch.PPOUpdate.update`."""
@@ -69,16 +72,27 @@ class GraphPPO:
         columns = np.stack([batch.log_probs, batch.advantages, batch.returns, batch.values], axis=1)
         orders = np.stack([rng.permutation(rows) for _ in range(params["n_epochs"])]).astype(np.int32)
         numbers = [math.inf if params[name] is None else params[name] for name in _NUMBERS]
-        on = {name: params[name] is not None for name in ("clip_value", "target_kl")}
-        epochs = functools.partial(_epochs, normalise=params["normalize_advantage"], **on)
-        run = self._function(epochs, batch.observations, batch.actions, columns, orders, key=_key(epochs))
-        kept = [*self._actor.variables, *self._critic.variables, *self._optimizer.variables]
-        restore = snapshot(kept)
+        body = _epochs_of(
+            bool(params["normalize_advantage"]),
+            params["clip_value"] is not None,
+            params["target_kl"] is not None,
+        )
+        rest = [] if batch.masks is None else [batch.masks]
+        arrays = [batch.observations, batch.actions, columns, *rest]
+        numbers_specs = [
+            tf.TensorSpec([None, None], tf.int32),
+            tf.TensorSpec([], tf.int32),
+            tf.TensorSpec([], tf.bool),
+            tf.TensorSpec([len(_NUMBERS)], tf.float32),
+        ]
+        run = self._function(body, numbers_specs + [_rows(each) for each in arrays])
+        restore = snapshot([*self._actor.variables, *self._critic.variables, *self._optimizer.variables])
         statistics, finite = run(
-            *(tf.constant(array) for array in (batch.observations, batch.actions, columns, orders)),
+            tf.constant(orders),
             tf.constant(params["minibatch_size"], tf.int32),
             tf.constant(batch.on_policy),
             tf.constant(numbers, tf.float32),
+            *(tf.constant(array) for array in arrays),
         )
         names = (*STATISTICS, "initial_kl", "initial_ratio_error", "grad_norm", "updates")
         report = dict(zip(names, np.asarray(statistics).tolist(), strict=True))
@@ -87,44 +101,40 @@ class GraphPPO:
             report["loss"] = math.nan
         return report
 
-    def _function(self, body: Any, *arrays: Array, key: Any = None) -> Any:
-        """The graph of a body for arrays of these shapes, whatever their first axis (and that of orders)."""
-        shapes = tuple((array.shape[1:], str(array.dtype)) for array in arrays)
-        place = (key or body, shapes if len(arrays) < 4 else shapes[:-1])
-        if place not in self._functions:
-            specs = [tf.TensorSpec([None, *shape], dtype) for shape, dtype in shapes]
-            if len(arrays) == 4:
-                specs[-1] = tf.TensorSpec([None, None], tf.int32)
-                specs += [tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.bool)]
-                specs += [tf.TensorSpec([len(_NUMBERS)], tf.float32)]
-            self._functions[place] = graph(
-                functools.partial(self._traced, body), specs, self._actor, self._critic
-            )
-        return self._functions[place]
+    def _function(self, body: Any, specs: list[Any]) -> Any:
+        """The graph of a body for tensors of these kinds."""
+        key = (body, *specs)
+        if key not in self._functions:
 
-    def _traced(self, body: Any, *tensors: Any) -> Any:
-        self.traces += len(tensors) == 7
-        return body(self, *tensors)
+            def traced(*tensors: Any) -> Any:
+                self.traces += body not in (_value, _log_prob)
+                return body(self, *tensors)
+
+            self._functions[key] = graph(traced, specs, self._actor, self._critic)
+        return self._functions[key]
 
 
 def _value(way: GraphPPO, x: Any) -> Any:
     return tf.reshape(way._critic(x, training=False), [-1])
 
 
-def _log_prob(way: GraphPPO, x: Any, actions: Any) -> Any:
-    return evaluate(way._head, way._actor(x, training=False), actions)[0]
+def _log_prob(way: GraphPPO, x: Any, actions: Any, *masks: Any) -> Any:
+    return evaluate(way._head, way._actor(x, training=False), actions, *masks)[0]
+
+
+@functools.cache
+def _epochs_of(normalise: bool, clip_value: bool, target_kl: bool) -> Any:
+    """The same object for the same answers: it stands for a graph."""
+    return functools.partial(_epochs, normalise=normalise, clip_value=clip_value, target_kl=target_kl)
 
 
 def _epochs(
     way: GraphPPO,
-    observations: Any,
-    actions: Any,
-    columns: Any,
     orders: Any,
     size: Any,
     on_policy: Any,
     numbers: Any,
-    *,
+    *arrays: Any,
     normalise: bool,
     clip_value: bool,
     target_kl: bool,
@@ -138,7 +148,7 @@ def _epochs(
     def step(number: Any, updates: Any, far: Any, initial: Any, sums: Any, norms: Any) -> tuple[Any, ...]:
         epoch, place = number // per_epoch, number % per_epoch
         index = orders[epoch, place * size : tf.minimum((place + 1) * size, rows)]
-        part = tuple(tf.gather(each, index) for each in (observations, actions, columns))
+        part = tuple(tf.gather(each, index) for each in arrays)
         first = tf.equal(number, 0)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([v.value for v in way._variables])
@@ -201,7 +211,8 @@ def ppo_loss(
     Args:
         actor: gives the outputs of the head.
         critic: gives values.
-        part: observations, actions, and ``[n, 4]``: log_probs, advantages, returns, values, as in `Batch`.
+        part: observations, actions, and ``[n, 4]``: log_probs, advantages, returns, values, as in `Batch`;
+            perhaps masks.
         params: hyperparameters of the card, numbers or tensors.
         head: what becomes of the actor's outputs.
         exact: the networks are still the ones that acted. Recomputed log-probabilities of another batch shape
@@ -209,9 +220,9 @@ def ppo_loss(
         normalise: scale the advantages of the minibatch.
         clip_value: limit how far values may leave the old ones before they stop paying.
     """
-    observations, actions, columns = part
+    observations, actions, columns, *masks = part
     old, advantages, returns, old_values = tf.unstack(columns, axis=1)
-    log_probs, entropies = evaluate(head, actor(observations, training=True), actions)
+    log_probs, entropies = evaluate(head, actor(observations, training=True), actions, *masks)
     values = tf.squeeze(critic(observations, training=True), -1)
     old = tf.where(exact, tf.stop_gradient(log_probs), old)
 
@@ -250,9 +261,9 @@ def clip_by_norm(gradients: list[Any], limit: Any) -> tuple[list[Any], Any]:
     return [None if g is None else g * scale for g in gradients], norm
 
 
+def _rows(array: Array) -> Any:
+    return tf.TensorSpec([None, *array.shape[1:]], array.dtype)
+
+
 def _chunks(array: Array) -> list[Array]:
     return [array[start : start + _CHUNK] for start in range(0, len(array), _CHUNK)]
-
-
-def _key(epochs: functools.partial[Any]) -> tuple[Any, ...]:
-    return ("epochs", *sorted(epochs.keywords.items()))

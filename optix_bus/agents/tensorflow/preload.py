@@ -6,6 +6,6 @@ a process forked after that would wait for ever for threads that were not forked
 
 from __future__ import annotations
 
-from optix_bus.agents.tensorflow import make_ppo
-
-__all__ = ["make_ppo"]
+import optix_bus.agents.tensorflow.make_actor_critic
+import optix_bus.agents.tensorflow.make_dqn
+import optix_bus.agents.tensorflow.make_ppo  # noqa: F401 - what it is for

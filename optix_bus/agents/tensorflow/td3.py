@@ -32,7 +32,7 @@ class TFTDDAgent(OffPolicyLearner):
         critic_optimizer: another one, for both critics.
         hyperparams: what differs from the card's defaults.
         spaces: the environment or its `SpaceSpec`: networks are checked against it, and actions scaled to its
-            bounds. Without it actions are in ``[-1, 1]``.
+            bounds. Without it they are in ``[-1, 1]`` until a pipeline shows its environment.
         obs_normalizer: scales observations. It learns from each window after the networks did.
         seed: of acting, learning and perturbing; None takes it from TensorFlow's generator.
         replay_path: folder for a replay in mapped files; without one it is in memory while it fits.

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -14,6 +12,7 @@ from optix_bus.agents.batch import PPOUpdate
 from optix_bus.agents.cards.card import Card
 from optix_bus.agents.cards.ppo import PPO
 from optix_bus.agents.heads import Categorical, Head, head_for
+from optix_bus.agents.masked_acting import MaskedActing
 from optix_bus.agents.ppo_learning import learn_window
 from optix_bus.agents.torch.base import TorchLearner
 from optix_bus.agents.torch.device import resolve_device
@@ -21,7 +20,6 @@ from optix_bus.agents.torch.fast_ppo import FastPPO, why_not_fast
 from optix_bus.agents.torch.networks import check_networks, describe, output_size
 from optix_bus.agents.torch.ppo_update import AutogradPPO
 from optix_bus.errors import Unsuitable
-from optix_bus.interfaces import Acting
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
 from optix_bus.types import EpisodeData, HyperparamSet, SpaceSpec
 
@@ -134,7 +132,7 @@ class PPOLearner(TorchLearner):
         return AutogradPPO(self._actor, self._critic, self._optimizer, self._device, head)
 
 
-class TorchPPOAgent(PPOLearner):
+class TorchPPOAgent(MaskedActing, PPOLearner):
     """PPO for discrete actions, with your own actor and critic; the arguments are those of `PPOLearner`.
 
     The actor gives logits: ``[B, n_actions]``, or with ``spaces`` that say so those of several choices side
@@ -146,30 +144,3 @@ class TorchPPOAgent(PPOLearner):
     default_param_bounds: ClassVar[dict[str, tuple[float, float]]] = dict(PPO.bounds)
     default_log_params: ClassVar[Sequence[str]] = list(PPO.log_params)
     default_min_episodes_before_dormant: ClassVar[int] = PPO.min_episodes_before_dormant
-
-    def act(self, observation: Any, action_mask: Any = None) -> Any:
-        """As `TorchLearner.act`; ``action_mask`` ``[n_actions]`` is False where an action is forbidden."""
-        if action_mask is None:
-            return super().act(observation)
-        masks = np.asarray(action_mask)[None]
-        action = self.act_batch(np.asarray(observation)[None], action_masks=masks).actions[0]
-        return int(action) if np.ndim(action) == 0 else action
-
-    def act_batch(
-        self,
-        observations: np.ndarray[Any, Any],
-        *,
-        deterministic: bool = False,
-        action_masks: np.ndarray[Any, Any] | None = None,
-    ) -> Acting:
-        """As `TorchLearner.act_batch`; ``action_masks`` ``[B, entries]`` say which actions are allowed."""
-        if action_masks is None:
-            return super().act_batch(observations, deterministic=deterministic)
-        acting: Acting = self._acting.policy().act_batch(
-            observations, deterministic=deterministic or self._deterministic, action_masks=action_masks
-        )
-        return acting
-
-    def action_probs(self, observation: Any) -> npt.NDArray[np.float32]:
-        """Probability of each action for one observation, ``[n_actions]``; several choices side by side."""
-        return np.asarray(self._acting.policy().action_probs(np.asarray(observation)[None])[0])
