@@ -240,14 +240,14 @@ class Learner(BaseAgent):
         """Read what `save_weights` wrote; hyperparameters in force stay."""
         self.load_state(read_state(path))
 
-    def export_onnx(self, path: str) -> None:
+    def export_onnx(self, path: str, observation_shape: Sequence[int] | None = None) -> None:
         """Write the deterministic policy as an ONNX graph, see `optix_bus.agents.onnx_graph.export_onnx`.
 
         Raises:
             Unsuitable: its network is one that only its framework can run.
             MissingExtra: the package ``onnx`` is not installed.
         """
-        export_onnx(self.state(), path)
+        export_onnx(self.state(), path, observation_shape)
 
     def average_weights(self, paths: Sequence[str]) -> None:
         """Load the mean of several saved weights; the moments of the optimizers start anew."""

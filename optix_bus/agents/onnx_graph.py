@@ -28,16 +28,19 @@ OPSET, IR_VERSION = 17, 9
 _BATCH = "batch"
 
 
-def export_onnx(state: NamedArrays, path: str) -> None:
+def export_onnx(state: NamedArrays, path: str, observation_shape: Sequence[int] | None = None) -> None:
     """Write the policy of a state to a file, never half of it.
 
-    Inputs are ``observations``, float32 ``[batch, *obs_shape]`` (int64 ``[batch]`` where they are discrete),
+    Inputs are ``observations``, float32 ``[batch, *obs_shape]``, also for images, whose bytes become numbers
+    from 0 to 255 (int64 ``[batch]`` where observations are discrete),
     and for a policy with a memory ``memory``, float32 ``[batch, S]``, zeros at the start of an episode.
     Outputs are ``actions`` ``[batch, *action_shape]`` and, with a memory, ``next_memory``.
 
     Args:
         state: what ``agent.state()`` returned.
         path: of the file, by custom ``*.onnx``.
+        observation_shape: of one observation. It is needed only where the network does not tell: without it,
+            observations that the network flattens come flat already, and grey images without channels.
 
     Raises:
         Unsuitable: the policy is a network that only its framework can run.
@@ -45,7 +48,7 @@ def export_onnx(state: NamedArrays, path: str) -> None:
         MissingExtra: the package ``onnx`` is not installed.
         CheckpointError: the file cannot be written.
     """
-    content: bytes = onnx_model(state).SerializeToString()
+    content: bytes = onnx_model(state, observation_shape).SerializeToString()
     target = Path(path)
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
@@ -58,7 +61,7 @@ def export_onnx(state: NamedArrays, path: str) -> None:
         raise CheckpointError(f"cannot write the policy to {target}: {error}") from error
 
 
-def onnx_model(state: NamedArrays) -> Any:
+def onnx_model(state: NamedArrays, observation_shape: Sequence[int] | None = None) -> Any:
     """The policy of a state as an ``onnx.ModelProto``; see `export_onnx`."""
     description: Any = state.metadata.get("policy")
     if not isinstance(description, Mapping) or description.get("format") != FORMAT:
@@ -72,7 +75,7 @@ def onnx_model(state: NamedArrays) -> Any:
             f"found a policy of kind {kind!r}, expected one of {', '.join(_NETWORKS)}: its network is more "
             "than layers known here. Export it with the tool of its framework, e.g. torch.onnx.export"
         )
-    graph = _Graph(state.arrays)
+    graph = _Graph(state.arrays, observation_shape)
     outputs = _NETWORKS[kind](graph, description)
     head = description.get("head")
     if head not in _HEADS:
@@ -84,13 +87,14 @@ def onnx_model(state: NamedArrays) -> Any:
 class _Graph:
     """Nodes and constants so far; every method answers the name of what it made."""
 
-    def __init__(self, arrays: Mapping[str, Array]) -> None:
+    def __init__(self, arrays: Mapping[str, Array], observation_shape: Sequence[int] | None) -> None:
         try:
             import onnx
         except ModuleNotFoundError as error:
             raise MissingExtra("onnx", "onnx", "by export_onnx") from error
         self._onnx = onnx
         self._arrays = arrays
+        self._shape = observation_shape
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
         self._inputs: list[Any] = []
@@ -117,10 +121,14 @@ class _Graph:
             )
         return np.asarray(self._arrays[name])
 
-    def input(self, name: str, dtype: str, shape: Sequence[int] | None) -> str:
-        """An input; the first axis is the batch. None leaves all of the shape open."""
+    def input(self, name: str, dtype: str, shape: Sequence[int | str]) -> str:
+        """An input of the graph; behind the batch, texts name axes of any length."""
         self._inputs.append(self._info(name, dtype, shape))
         return name
+
+    def observations(self, shape: Sequence[int | str]) -> str:
+        """The input of numbers; the shape is what the network tells of it."""
+        return self.input("observations", "float32", shape if self._shape is None else self._shape)
 
     def output(self, name: str, made: str, dtype: str, shape: Sequence[int]) -> None:
         """An output of the graph, from something made before."""
@@ -158,10 +166,9 @@ class _Graph:
         self._onnx.checker.check_model(model)
         return model
 
-    def _info(self, name: str, dtype: str, shape: Sequence[int] | None) -> Any:
+    def _info(self, name: str, dtype: str, shape: Sequence[int | str]) -> Any:
         kind = self._onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-        dimensions: list[str | int | None] | None = None if shape is None else [_BATCH, *shape]
-        return self._onnx.helper.make_tensor_value_info(name, int(kind), dimensions)
+        return self._onnx.helper.make_tensor_value_info(name, int(kind), [_BATCH, *shape])
 
 
 # Networks: from observations to the outputs that a head makes actions of.
@@ -174,16 +181,23 @@ def _mlp(graph: _Graph, description: Mapping[str, Any]) -> str:
         # Not OneHot: that answers zeros where the observation is none.
         x = graph.op("Gather", graph.constant(np.eye(layers.pop(0)["n"])), chosen)
         return _layers(graph, x, layers)
-    flat = layers[0]["op"] == "flatten"
     normalizer = description.get("normalizer")
-    shape: Sequence[int] | None = None
+    shape: Sequence[int | str]
     if normalizer is not None:
         shape = graph.saved(normalizer["mean"]).shape
-    elif not flat:
-        first = next(layer for layer in layers if layer["op"] == "linear")
-        shape = graph.saved(first["weight"]).shape[1:]
-    x = _normalized(graph, graph.input("observations", "float32", shape), normalizer)
+    else:
+        first = next(layer for layer in layers if layer["op"] in ("linear", "conv"))
+        inputs = graph.saved(first["weight"]).shape[1]
+        shape = (inputs,) if first["op"] == "linear" else _image_shape(layers[0], inputs)
+    x = _normalized(graph, graph.observations(shape), normalizer)
     return _layers(graph, x, layers)
+
+
+def _image_shape(first: Mapping[str, Any], channels: int) -> Sequence[int | str]:
+    size = ("height", "width")
+    if first["op"] == "image" and first["channels_last"]:
+        return (*size, channels)
+    return size if first["op"] == "image" and channels == 1 else (channels, *size)
 
 
 def _normalized(graph: _Graph, x: str, normalizer: Mapping[str, Any] | None) -> str:
@@ -205,6 +219,13 @@ def _layers(graph: _Graph, x: str, layers: Sequence[Mapping[str, Any]]) -> str:
         elif op == "linear":
             bias = layer.get("bias")
             x = graph.linear(x, graph.saved(layer["weight"]), None if bias is None else graph.saved(bias))
+        elif op == "image":
+            channels = next(graph.saved(each["weight"]).shape[1] for each in layers if each["op"] == "conv")
+            x = _image(graph, x, channels, last=bool(layer["channels_last"]))
+        elif op == "conv":
+            names = [layer["weight"], *([] if layer.get("bias") is None else [layer["bias"]])]
+            weights = [graph.constant(graph.saved(name)) for name in names]
+            x = graph.op("Conv", x, *weights, strides=[int(step) for step in layer["stride"]])
         elif op == "append_constant":
             x = _appended(graph, x, graph.saved(layer["value"]))
         elif op in _PLAIN:
@@ -220,6 +241,16 @@ def _layers(graph: _Graph, x: str, layers: Sequence[Mapping[str, Any]]) -> str:
         else:
             raise Unsuitable(f"found layer {op!r} in a policy description, which cannot be exported")
     return x
+
+
+def _image(graph: _Graph, x: str, channels: int, *, last: bool) -> str:
+    """Bytes as numbers from 0 to 1, channels in front; a grey image may come without an axis for them."""
+    x = graph.op("Div", x, graph.constant(255.0))
+    if last:
+        return graph.op("Transpose", x, perm=[0, 3, 1, 2])
+    front = graph.constant([-1, channels], np.int64)
+    size = graph.op("Shape", x, start=-2)
+    return graph.op("Reshape", x, graph.op("Concat", front, size, axis=0))
 
 
 def _appended(graph: _Graph, x: str, tail: Array) -> str:
@@ -268,7 +299,7 @@ def _recurrent(graph: _Graph, description: Mapping[str, Any]) -> str:
     normalizer = description.get("normalizer")
     inputs = graph.saved(cells[0]["weight_ih"]).shape[1:]
     shape = inputs if normalizer is None else graph.saved(normalizer["mean"]).shape
-    observations = _normalized(graph, graph.input("observations", "float32", shape), normalizer)
+    observations = _normalized(graph, graph.observations(shape), normalizer)
     memory = graph.input("memory", "float32", (size,))
     x = graph.op("Flatten", observations, axis=1)
     states, carried = [], []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 
@@ -103,6 +104,36 @@ def test_discrete_observations_are_numbers_in_onnx_too(tmp_path):
     _same_actions(agent, session, np.arange(5))
     with pytest.raises(Exception, match="indices element out of data bounds"):
         session.run(None, {"observations": np.array([5])})
+
+
+def test_what_the_network_flattens_comes_flat_unless_its_shape_is_given(tmp_path):
+    actor, critic = (nn.Sequential(nn.Flatten(), nn.Linear(6, n)) for n in (3, 1))
+    optimizer = torch.optim.Adam([*actor.parameters(), *critic.parameters()])
+    agent = TorchPPOAgent(actor, critic, optimizer, seed=0)
+    x = np.random.default_rng(0).standard_normal((32, 2, 3)).astype(np.float32)
+    expected = agent.act_batch(x, deterministic=True).actions
+    for given, observations in ((None, x.reshape(32, 6)), ((2, 3), x)):
+        agent.export_onnx(str(tmp_path / "x.onnx"), given)
+        session = InferenceSession(str(tmp_path / "x.onnx"))
+        np.testing.assert_array_equal(session.run(None, {"observations": observations})[0], expected)
+
+
+@pytest.mark.parametrize("shape", [(44, 40, 3), (4, 44, 40), (44, 40)], ids=str)
+def test_images_are_scaled_and_turned_in_the_graph(shape, tmp_path):
+    image = ArraySpec("box", shape, "uint8", low=(0.0,) * math.prod(shape), high=(255.0,) * math.prod(shape))
+    agent = _scattered(make_agent(SpaceSpec("seen", image, VECTOR.action), algorithm="ppo", seed=0))
+    x = np.random.default_rng(0).integers(0, 256, (32, *shape)).astype(np.uint8)
+    expected = agent.act_batch(x, deterministic=True).actions
+    (found,) = _session(agent, tmp_path).run(["actions"], {"observations": x.astype(np.float32)})
+    np.testing.assert_array_equal(found, expected)
+    model = onnx_graph.onnx_model(agent.state())
+    inner = model.graph.node[-2].input[0]  # what ArgMax takes
+    model.graph.output.append(onnx.helper.make_empty_tensor_value_info(inner))
+    session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    logits = session.run([inner], {"observations": x.astype(np.float32)})[0]
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities = weights / weights.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(probabilities, agent.policy().action_probs(x), atol=1e-5)
 
 
 ACTIVATIONS = [
