@@ -24,7 +24,7 @@ from optix_bus.agents.jax.networks import (
 from optix_bus.agents.jax.parts import FlaxParts
 from optix_bus.agents.jax.ppo_program import Networks
 from optix_bus.agents.jax.ppo_update import JaxPPO
-from optix_bus.agents.masked import MaskedActing
+from optix_bus.agents.masked_acting import MaskedActing
 from optix_bus.agents.ppo_learning import learn_window
 from optix_bus.errors import ConfigurationError
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
