@@ -40,10 +40,7 @@ def make_rainbow(
         one_hot=one_hot,
         generator=torch.Generator().manual_seed(seed),
     )
-    # Hessel et al. 2018, table 1.
-    optimizer = torch.optim.Adam(
-        network.parameters(), lr=params.params["learning_rate"], eps=1.5e-4, fused=True
-    )
+    optimizer = torch.optim.Adam(network.parameters(), lr=params.params["learning_rate"], fused=True)
     return TorchRainbowDQNAgent(
         network, spaces.action.n, inputs, optimizer, params, device, seed=seed, spaces=spaces
     )
