@@ -222,6 +222,26 @@ def test_what_an_agent_has_experienced_is_in_its_nodes_state_and_in_no_policy() 
     assert stored(other.node.state()) == stored(bench.node.state())
 
 
+def test_a_dqn_learner_goes_on_to_the_bit_with_the_replay_of_its_cut() -> None:
+    def agent() -> Any:
+        quick = {"learning_starts": 0, "batch_size": 8, "per_alpha": 0.5, "n_step": 3}
+        return make_agent(
+            CARTPOLE, algorithm="dqn", hidden_sizes=(4,), device="cpu", seed=1, hyperparams=quick
+        )
+
+    bench = Bench(agent())
+    bench.start()
+    bench.tell(bench.window(0))
+    bench.tell(bench.window(1))
+    other, _ = taken_over(bench, agent())
+    (one,), (two,) = other.tell(bench.window(2)), bench.tell(bench.window(2))
+    assert isinstance(one, PolicyUpdated)
+    assert one == two
+    assert one.diagnostics["updates"] > 0
+    assert not any("replay" in name for name in bench.store.read(one.policy).arrays)
+    assert stored(other.node.state()) == stored(bench.node.state())
+
+
 def test_going_back_to_an_older_policy_keeps_what_was_experienced() -> None:
     bench = Bench(Hoarding([1, 2, 3]))
     (_, _, first) = bench.start()
