@@ -306,7 +306,6 @@ class SteppingPipeline(BasePipeline):
         return self._actor
 
     def _introduce(self, stepper: Stepper) -> None:
-        """Show the spaces of an environment to an agent that wants to see them before it acts."""
         agent, self._newcomer = self._newcomer, None
         if hasattr(agent, "adopt_spaces"):
             agent.adopt_spaces(stepper)
