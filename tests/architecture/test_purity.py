@@ -30,10 +30,12 @@ _NO_GENERATOR = "for Python users who give no generator; nodes always give one"
 ALLOWED = {
     ("optix_bus/agents/acting/bernoulli.py", "numpy.random.default_rng()"): _NO_GENERATOR,
     ("optix_bus/agents/acting/categorical.py", "numpy.random.default_rng()"): _NO_GENERATOR,
+    ("optix_bus/agents/acting/deterministic.py", "numpy.random.default_rng()"): _NO_GENERATOR,
     ("optix_bus/agents/acting/epsilon_greedy.py", "numpy.random.default_rng()"): _NO_GENERATOR,
     ("optix_bus/agents/acting/multi_categorical.py", "numpy.random.default_rng()"): _NO_GENERATOR,
     ("optix_bus/agents/acting/gaussian.py", "numpy.random.default_rng()"): _NO_GENERATOR,
     ("optix_bus/agents/acting/noisy_greedy.py", "numpy.random.default_rng()"): _NO_GENERATOR,
+    ("optix_bus/agents/acting/squashed_gaussian.py", "numpy.random.default_rng()"): _NO_GENERATOR,
     ("optix_bus/agents/storage.py", "beside.unlink"): _DISK,
     ("optix_bus/agents/storage.py", "beside.write_bytes"): _DISK,
     ("optix_bus/agents/storage.py", "os.getpid"): _DISK,
