@@ -133,6 +133,7 @@ class TestSAC(_Contract):
     pass
 
 
+@pytest.mark.slow  # each of its twenty agents is traced for a second
 class TestTD3(_Contract):
     algorithm = "td3"
 
