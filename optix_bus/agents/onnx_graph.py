@@ -19,13 +19,11 @@ import numpy as np
 from optix_bus.agents.acting.load import FORMAT
 from optix_bus.agents.action_box import ActionBox
 from optix_bus.agents.heads import Gaussian, bounds_of
-from optix_bus.errors import CheckpointError, ConfigurationError, MissingExtra, Unsuitable
+from optix_bus.agents.onnx_builder import Graph
+from optix_bus.errors import CheckpointError, ConfigurationError, Unsuitable
 from optix_bus.types import NamedArrays
 
 Array = np.ndarray[Any, Any]
-#: Old enough for every runtime of the last years: operators of ONNX 1.12, file format of ONNX 1.15.
-OPSET, IR_VERSION = 17, 9
-_BATCH = "batch"
 
 
 def export_onnx(state: NamedArrays, path: str, observation_shape: Sequence[int] | None = None) -> None:
@@ -75,7 +73,7 @@ def onnx_model(state: NamedArrays, observation_shape: Sequence[int] | None = Non
             f"found a policy of kind {kind!r}, expected one of {', '.join(_NETWORKS)}: its network is more "
             "than layers known here. Export it with the tool of its framework, e.g. torch.onnx.export"
         )
-    graph = _Graph(state.arrays, observation_shape)
+    graph = Graph(state.arrays, observation_shape)
     outputs = _NETWORKS[kind](graph, description)
     head = description.get("head")
     if head not in _HEADS:
@@ -84,97 +82,10 @@ def onnx_model(state: NamedArrays, observation_shape: Sequence[int] | None = Non
     return graph.model({"algorithm": state.metadata.get("algorithm", ""), "head": head})
 
 
-class _Graph:
-    """Nodes and constants so far; every method answers the name of what it made."""
-
-    def __init__(self, arrays: Mapping[str, Array], observation_shape: Sequence[int] | None) -> None:
-        try:
-            import onnx
-        except ModuleNotFoundError as error:
-            raise MissingExtra("onnx", "onnx", "by export_onnx") from error
-        self._onnx = onnx
-        self._arrays = arrays
-        self._shape = observation_shape
-        self._nodes: list[Any] = []
-        self._constants: list[Any] = []
-        self._inputs: list[Any] = []
-        self._outputs: list[Any] = []
-
-    def op(self, kind: str, *inputs: str, name: str = "", **attributes: Any) -> str:
-        """The first output of a new node."""
-        made = name or f"{kind.lower()}_{len(self._nodes)}"
-        self._nodes.append(self._onnx.helper.make_node(kind, list(inputs), [made], **attributes))
-        return made
-
-    def constant(self, value: Any, dtype: Any = np.float32) -> str:
-        """A constant of the graph."""
-        name = f"constant_{len(self._constants)}"
-        self._constants.append(self._onnx.numpy_helper.from_array(np.array(value, dtype), name))
-        return name
-
-    def saved(self, name: str) -> Array:
-        """A saved array by its name."""
-        if name not in self._arrays:
-            raise ConfigurationError(
-                f"the policy description names the array {name!r}, found only "
-                f"{', '.join(sorted(self._arrays))}"
-            )
-        return np.asarray(self._arrays[name])
-
-    def input(self, name: str, dtype: str, shape: Sequence[int | str]) -> str:
-        """An input of the graph; behind the batch, texts name axes of any length."""
-        self._inputs.append(self._info(name, dtype, shape))
-        return name
-
-    def observations(self, shape: Sequence[int | str]) -> str:
-        """The input of numbers; the shape is what the network tells of it."""
-        return self.input("observations", "float32", shape if self._shape is None else self._shape)
-
-    def output(self, name: str, made: str, dtype: str, shape: Sequence[int]) -> None:
-        """An output of the graph, from something made before."""
-        self.op("Identity", made, name=name)
-        self._outputs.append(self._info(name, dtype, shape))
-
-    def cast(self, x: str, dtype: str) -> str:
-        """In another type."""
-        kind = self._onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-        return self.op("Cast", x, to=int(kind))
-
-    def columns(self, x: str, begin: int, end: int) -> str:
-        """Columns ``begin`` to ``end`` of ``[batch, n]``."""
-        places = [self.constant([place], np.int64) for place in (begin, end, 1)]
-        return self.op("Slice", x, *places)
-
-    def shaped(self, x: str, shape: Sequence[int]) -> str:
-        """``[batch, n]`` as ``[batch, *shape]``."""
-        return x if len(shape) == 1 else self.op("Reshape", x, self.constant([-1, *shape], np.int64))
-
-    def linear(self, x: str, weight: Array, bias: Array | None) -> str:
-        """``x weight^T + bias`` of ``[out, in]`` and ``[out]``."""
-        product = self.op("MatMul", x, self.constant(weight.T))
-        return product if bias is None else self.op("Add", product, self.constant(bias))
-
-    def model(self, notes: Mapping[str, str]) -> Any:
-        """All of it, checked."""
-        helper = self._onnx.helper
-        graph = helper.make_graph(self._nodes, "policy", self._inputs, self._outputs, self._constants)
-        opset = [helper.make_operatorsetid("", OPSET)]
-        model = helper.make_model(
-            graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="optix-bus"
-        )
-        helper.set_model_props(model, dict(notes))
-        self._onnx.checker.check_model(model)
-        return model
-
-    def _info(self, name: str, dtype: str, shape: Sequence[int | str]) -> Any:
-        kind = self._onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-        return self._onnx.helper.make_tensor_value_info(name, int(kind), [_BATCH, *shape])
-
-
 # Networks: from observations to the outputs that a head makes actions of.
 
 
-def _mlp(graph: _Graph, description: Mapping[str, Any]) -> str:
+def _mlp(graph: Graph, description: Mapping[str, Any]) -> str:
     layers = list(description["layers"])
     if layers[0]["op"] == "one_hot":
         chosen = graph.input("observations", "int64", ())
@@ -200,7 +111,7 @@ def _image_shape(first: Mapping[str, Any], channels: int) -> Sequence[int | str]
     return size if first["op"] == "image" and channels == 1 else (channels, *size)
 
 
-def _normalized(graph: _Graph, x: str, normalizer: Mapping[str, Any] | None) -> str:
+def _normalized(graph: Graph, x: str, normalizer: Mapping[str, Any] | None) -> str:
     if normalizer is None:
         return x
     mean, var = (np.asarray(graph.saved(normalizer[key]), np.float64) for key in ("mean", "var"))
@@ -211,7 +122,7 @@ def _normalized(graph: _Graph, x: str, normalizer: Mapping[str, Any] | None) -> 
     return graph.cast(graph.op("Clip", scaled, *bounds), "float32")
 
 
-def _layers(graph: _Graph, x: str, layers: Sequence[Mapping[str, Any]]) -> str:
+def _layers(graph: Graph, x: str, layers: Sequence[Mapping[str, Any]]) -> str:
     for layer in layers:
         op, parameter = layer["op"], layer.get("parameter")
         if op == "flatten":
@@ -243,7 +154,7 @@ def _layers(graph: _Graph, x: str, layers: Sequence[Mapping[str, Any]]) -> str:
     return x
 
 
-def _image(graph: _Graph, x: str, channels: int, *, last: bool) -> str:
+def _image(graph: Graph, x: str, channels: int, *, last: bool) -> str:
     """Bytes as numbers from 0 to 1, channels in front; a grey image may come without an axis for them."""
     x = graph.op("Div", x, graph.constant(255.0))
     if last:
@@ -253,13 +164,13 @@ def _image(graph: _Graph, x: str, channels: int, *, last: bool) -> str:
     return graph.op("Reshape", x, graph.op("Concat", front, size, axis=0))
 
 
-def _appended(graph: _Graph, x: str, tail: Array) -> str:
+def _appended(graph: Graph, x: str, tail: Array) -> str:
     # Zeros of as many rows, plus the tail.
     rows = graph.op("Mul", graph.columns(x, 0, 1), graph.constant(np.zeros((1, len(tail)))))
     return graph.op("Concat", x, graph.op("Add", rows, graph.constant(tail)), axis=1)
 
 
-def _gelu(graph: _Graph, x: str, *, exact: bool) -> str:
+def _gelu(graph: Graph, x: str, *, exact: bool) -> str:
     if exact:
         gate = graph.op("Erf", graph.op("Mul", x, graph.constant(math.sqrt(0.5))))
     else:
@@ -270,7 +181,7 @@ def _gelu(graph: _Graph, x: str, *, exact: bool) -> str:
     return graph.op("Mul", half, graph.op("Add", gate, graph.constant(1.0)))
 
 
-def _noisy_dueling(graph: _Graph, description: Mapping[str, Any]) -> str:
+def _noisy_dueling(graph: Graph, description: Mapping[str, Any]) -> str:
     """Without noise, as in evaluation: the means of the weights."""
     features = _mlp(graph, description)
     streams = []
@@ -292,7 +203,7 @@ def _noisy_dueling(graph: _Graph, description: Mapping[str, Any]) -> str:
     return graph.op("Reshape", means, graph.constant([-1, actions], np.int64))
 
 
-def _recurrent(graph: _Graph, description: Mapping[str, Any]) -> str:
+def _recurrent(graph: Graph, description: Mapping[str, Any]) -> str:
     cells, is_lstm = description["cells"], description["cell"] == "lstm"
     hidden = graph.saved(cells[0]["weight_hh"]).shape[1]
     size = (2 if is_lstm else 1) * len(cells) * hidden
@@ -322,7 +233,7 @@ def _recurrent(graph: _Graph, description: Mapping[str, Any]) -> str:
     return _layers(graph, x, description["layers"])
 
 
-def _gru(graph: _Graph, from_input: str, from_memory: str, h: str, hidden: int) -> str:
+def _gru(graph: Graph, from_input: str, from_memory: str, h: str, hidden: int) -> str:
     def part(x: str, gate: int) -> str:
         return graph.columns(x, gate * hidden, (gate + 1) * hidden)
 
@@ -336,7 +247,7 @@ def _gru(graph: _Graph, from_input: str, from_memory: str, h: str, hidden: int) 
     return graph.op("Add", new, graph.op("Mul", update, graph.op("Sub", h, new)))
 
 
-def _lstm(graph: _Graph, gates: str, c: str, hidden: int) -> tuple[str, str]:
+def _lstm(graph: Graph, gates: str, c: str, hidden: int) -> tuple[str, str]:
     parts = [graph.columns(gates, gate * hidden, (gate + 1) * hidden) for gate in range(4)]
     enter, forget, leave = (graph.op("Sigmoid", parts[gate]) for gate in (0, 1, 3))
     new = graph.op("Mul", enter, graph.op("Tanh", parts[2]))
@@ -347,11 +258,11 @@ def _lstm(graph: _Graph, gates: str, c: str, hidden: int) -> tuple[str, str]:
 # Heads: from outputs to deterministic actions.
 
 
-def _best(graph: _Graph, outputs: str, description: Mapping[str, Any]) -> None:
+def _best(graph: Graph, outputs: str, description: Mapping[str, Any]) -> None:
     graph.output("actions", graph.op("ArgMax", outputs, axis=1, keepdims=0), "int64", ())
 
 
-def _several_best(graph: _Graph, outputs: str, description: Mapping[str, Any]) -> None:
+def _several_best(graph: Graph, outputs: str, description: Mapping[str, Any]) -> None:
     shape, begin, chosen = description["shape"], 0, []
     for count in description["nvec"]:
         chosen.append(graph.op("ArgMax", graph.columns(outputs, begin, begin + count), axis=1, keepdims=1))
@@ -359,12 +270,12 @@ def _several_best(graph: _Graph, outputs: str, description: Mapping[str, Any]) -
     graph.output("actions", graph.shaped(graph.op("Concat", *chosen, axis=1), shape), "int64", shape)
 
 
-def _yes_or_no(graph: _Graph, outputs: str, description: Mapping[str, Any]) -> None:
+def _yes_or_no(graph: Graph, outputs: str, description: Mapping[str, Any]) -> None:
     taken = graph.cast(graph.op("Greater", outputs, graph.constant(0.0)), "int8")
     graph.output("actions", graph.shaped(taken, description["shape"]), "int8", description["shape"])
 
 
-def _gaussian(graph: _Graph, outputs: str, description: Mapping[str, Any]) -> None:
+def _gaussian(graph: Graph, outputs: str, description: Mapping[str, Any]) -> None:
     head = Gaussian(*(tuple(description[key]) for key in ("shape", "low", "high")))
     mean = graph.op("Mul", graph.columns(outputs, 0, head.dim), graph.constant(head.reach))
     mean = graph.op("Add", mean, graph.constant(head.centre))
@@ -372,7 +283,7 @@ def _gaussian(graph: _Graph, outputs: str, description: Mapping[str, Any]) -> No
     graph.output("actions", graph.shaped(inside, head.shape), "float32", head.shape)
 
 
-def _squashed(graph: _Graph, outputs: str, description: Mapping[str, Any]) -> None:
+def _squashed(graph: Graph, outputs: str, description: Mapping[str, Any]) -> None:
     box = ActionBox.from_description(description)
     unit = graph.columns(outputs, 0, box.dim)
     unit = graph.op("Tanh", unit) if description.get("squash", True) else unit
@@ -381,17 +292,17 @@ def _squashed(graph: _Graph, outputs: str, description: Mapping[str, Any]) -> No
     graph.output("actions", graph.cast(graph.shaped(actions, box.shape), box.dtype), box.dtype, box.shape)
 
 
-def _between(graph: _Graph, x: str, low: Array, high: Array) -> str:
+def _between(graph: Graph, x: str, low: Array, high: Array) -> str:
     return graph.op("Min", graph.op("Max", x, graph.constant(low)), graph.constant(high))
 
 
 _PLAIN = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid", "identity": "Identity"}
-_NETWORKS: dict[str, Callable[[_Graph, Mapping[str, Any]], str]] = {
+_NETWORKS: dict[str, Callable[[Graph, Mapping[str, Any]], str]] = {
     "mlp": _mlp,
     "noisy_dueling": _noisy_dueling,
     "recurrent": _recurrent,
 }
-_HEADS: dict[str, Callable[[_Graph, str, Mapping[str, Any]], None]] = {
+_HEADS: dict[str, Callable[[Graph, str, Mapping[str, Any]], None]] = {
     "bernoulli": _yes_or_no,
     "categorical": _best,
     "deterministic": _squashed,

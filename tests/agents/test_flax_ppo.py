@@ -12,12 +12,12 @@ import optax
 import pytest
 from flax import linen as nn
 
-from optix_bus.agents import load_policy, make_agent
+from optix_bus.agents import factory, load_policy, make_agent
 from optix_bus.agents.acting import is_portable
 from optix_bus.agents.cards import card
 from optix_bus.agents.jax.networks import OneHot
 from optix_bus.agents.jax.ppo import FlaxPPOAgent
-from optix_bus.errors import CheckpointError, ConfigurationError, LearningFailure, Unsuitable
+from optix_bus.errors import CheckpointError, ConfigurationError, LearningFailure, MissingExtra, Unsuitable
 from optix_bus.interfaces import ArrayAgent, Policy
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
 from optix_bus.types import ArraySpec, HyperparamSet, NamedArrays, SpaceSpec
@@ -347,6 +347,16 @@ def test_several_actions_at_once_are_refused_with_what_takes_them():
     choices = ArraySpec("multi_binary", (3,), "int8")
     with pytest.raises(Unsuitable, match="actions are multi_binary, which ppo takes with framework='torch'"):
         make_agent(SpaceSpec("switches", VECTOR.observation, choices), framework="jax", algorithm="ppo")
+
+
+@pytest.mark.parametrize("package", ["jax", "flax.linen", "optax"])
+def test_a_missing_package_is_one_line_with_the_remedy(package, monkeypatch):
+    def absent(name):
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+
+    monkeypatch.setattr(factory.importlib, "import_module", absent)
+    with pytest.raises(MissingExtra, match=r"is needed .* pip install 'optix-bus\[jax\]'"):
+        make_agent(VECTOR, framework="flax")
 
 
 @pytest.mark.parametrize("sizes", [(0, 3, 16), (4, 0, 16), (4, 3, 0)])
