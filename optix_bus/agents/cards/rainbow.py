@@ -48,7 +48,7 @@ RAINBOW = Card(
         "Priorities are the divergence from the target distribution, per_beta rises to 1.",
         "Rows of a batch of environments act under noise of their own; the rows of a gradient step share it.",
         "A truncated step bootstraps on its final observation; fewer steps at an episode's end.",
-        "Adam has the usual epsilon of the framework; the paper's 1.5e-4 slows small networks down.",
+        "Adam has the framework's epsilon, 1e-8; the paper has 1.5e-4.",
     ),
     is_on_policy=False,
     min_episodes_before_dormant=60,
