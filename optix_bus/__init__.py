@@ -39,6 +39,7 @@ _HOMES = {
     "SPSAOptimizer": "optix_bus.optimizers",
     "Schedule": "optix_bus.rl.schedules",
     "TFDQNAgent": "optix_bus.agents",
+    "TFEvaluator": "optix_bus.evaluators",
     "TFGaussianPPOAgent": "optix_bus.agents",
     "TFPPOAgent": "optix_bus.agents",
     "TFSACAgent": "optix_bus.agents",

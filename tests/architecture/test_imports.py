@@ -17,7 +17,11 @@ ROOT = Path(__file__).parents[2]
 FRAMEWORKS = ("torch", "tensorflow", "jax", "gymnasium")
 NODES = sorted(path.stem for path in (ROOT / "nodes").glob("*.py") if path.stem != "__init__")
 #: Names of other implementations for what has a plainer name here.
-ALIASES = {"TFTD3Agent": "TFTDDAgent", "TorchEvaluator": "ReturnEvaluator"}
+ALIASES = {
+    "TFEvaluator": "ReturnEvaluator",
+    "TFTD3Agent": "TFTDDAgent",
+    "TorchEvaluator": "ReturnEvaluator",
+}
 LIGHT = ("scheduler", "evaluator", "optimizer", "checkpoint", "callbacks")
 
 
