@@ -63,6 +63,7 @@ def _same(first, second):
         np.testing.assert_array_equal(one[name], two[name], err_msg=name)
 
 
+@pytest.mark.slow  # each of its many agents is traced for a second
 class TestDQN(AgentContract):
     spaces = VECTOR
 

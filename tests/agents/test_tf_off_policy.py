@@ -121,6 +121,7 @@ def test_a_hundred_steps_end_where_those_of_torch_end(algorithm):
     assert pair[0].traces == 1
 
 
+@pytest.mark.slow  # each of its many agents is traced for a second
 class _Contract(AgentContract):
     spaces = LOPSIDED
     algorithm = "sac"
@@ -133,7 +134,6 @@ class TestSAC(_Contract):
     pass
 
 
-@pytest.mark.slow  # each of its twenty agents is traced for a second
 class TestTD3(_Contract):
     algorithm = "td3"
 
