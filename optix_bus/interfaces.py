@@ -51,8 +51,8 @@ class Policy(Protocol):
 class Remembering(Protocol):
     """A policy with a memory of each open episode, e.g. the hidden state of a recurrent network.
 
-    A new policy version arrives with every window, and a process may be killed between any two: so the pipeline
-    keeps the memory, hands it to whichever policy acts next and has it in its own state. Rows are
+    A new policy version arrives with every window, and a process may be killed between any two: so the
+    pipeline keeps the memory, hands it to whichever policy acts next and has it in its own state. Rows are
     environments, in the order of the observations.
     """
 

@@ -127,7 +127,8 @@ def _memory(chosen: Card, rnn: str | None) -> dict[str, str]:
         raise ConfigurationError(
             f"found rnn {rnn!r}, expected one of {known}"
             if known
-            else f"found rnn {rnn!r}, but {chosen.algorithm} has no memory; leave it out, or take recurrent_ppo"
+            else f"found rnn {rnn!r}, but {chosen.algorithm} has no memory; leave it out, or take "
+            "recurrent_ppo"
         )
     return {"rnn": rnn}
 

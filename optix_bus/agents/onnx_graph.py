@@ -7,9 +7,7 @@ behind.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,8 @@ from optix_bus.agents.acting.load import FORMAT
 from optix_bus.agents.action_box import ActionBox
 from optix_bus.agents.heads import Gaussian, bounds_of
 from optix_bus.agents.onnx_builder import Graph
-from optix_bus.errors import CheckpointError, ConfigurationError, Unsuitable
+from optix_bus.agents.storage import write_whole
+from optix_bus.errors import ConfigurationError, Unsuitable
 from optix_bus.types import NamedArrays
 
 Array = np.ndarray[Any, Any]
@@ -30,8 +29,8 @@ def export_onnx(state: NamedArrays, path: str, observation_shape: Sequence[int] 
     """Write the policy of a state to a file, never half of it.
 
     Inputs are ``observations``, float32 ``[batch, *obs_shape]``, also for images, whose bytes become numbers
-    from 0 to 255 (int64 ``[batch]`` where observations are discrete),
-    and for a policy with a memory ``memory``, float32 ``[batch, S]``, zeros at the start of an episode.
+    from 0 to 255 (int64 ``[batch]`` where observations are discrete), and for a policy with a memory
+    ``memory``, float32 ``[batch, S]``, zeros at the start of an episode.
     Outputs are ``actions`` ``[batch, *action_shape]`` and, with a memory, ``next_memory``.
 
     Args:
@@ -47,16 +46,7 @@ def export_onnx(state: NamedArrays, path: str, observation_shape: Sequence[int] 
         CheckpointError: the file cannot be written.
     """
     content: bytes = onnx_model(state, observation_shape).SerializeToString()
-    target = Path(path)
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        os.replace(beside, target)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # the first error is the one to tell
-            beside.unlink(missing_ok=True)
-        raise CheckpointError(f"cannot write the policy to {target}: {error}") from error
+    write_whole(Path(path), content, "the policy")
 
 
 def onnx_model(state: NamedArrays, observation_shape: Sequence[int] | None = None) -> Any:

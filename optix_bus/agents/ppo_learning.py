@@ -47,7 +47,11 @@ def learn_window(
         Unsuitable: it holds actions or observations that the networks are not made for.
     """
     experience = read_experience(data)
-    options: dict[str, Any] = {"obs_normalizer": obs_normalizer, "reward_normalizer": reward_normalizer, **reading}
+    options: dict[str, Any] = {
+        "obs_normalizer": obs_normalizer,
+        "reward_normalizer": reward_normalizer,
+        **reading,
+    }
     report = learn_experience(experience, data.episode_id, way, params, rng, **options)
     if obs_normalizer is not None:
         obs_normalizer.update(experience.observations[experience.valid])

@@ -31,7 +31,15 @@ def save_state(state: NamedArrays, path: str) -> None:
     header = {_KEY: json.dumps(dict(state.metadata), sort_keys=True)}
     # np.ascontiguousarray makes vectors of single numbers.
     arrays = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in state.arrays.items()}
-    content = save(arrays, header)
+    write_whole(target, save(arrays, header), "the weights")
+
+
+def write_whole(target: Path, content: bytes, what: str) -> None:
+    """Write a file beside its place and put it there, so that there is never half of it.
+
+    Raises:
+        CheckpointError: the place cannot be written; ``what`` names the content.
+    """
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +48,7 @@ def save_state(state: NamedArrays, path: str) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):  # the first error is the one to tell
             beside.unlink(missing_ok=True)
-        raise CheckpointError(f"cannot write the weights to {target}: {error}") from error
+        raise CheckpointError(f"cannot write {what} to {target}: {error}") from error
 
 
 def read_state(path: str) -> NamedArrays:
