@@ -11,14 +11,14 @@ from optix_bus.agents.q_learning import learn_values
 from optix_bus.agents.tensorflow.base import trainable
 from optix_bus.agents.tensorflow.dqn_update import GraphDQN
 from optix_bus.agents.tensorflow.networks import check_built, check_outputs, output_size
-from optix_bus.agents.tensorflow.remembering import RememberingLearner
+from optix_bus.agents.tensorflow.replay_learner import TensorFlowReplayLearner
 from optix_bus.agents.tensorflow.target import take_over, target_of
 from optix_bus.errors import Unsuitable
 from optix_bus.rl import ObsNormalizer
 from optix_bus.types import EpisodeData, HyperparamSet, SpaceSpec
 
 
-class TFDQNAgent(RememberingLearner):
+class TFDQNAgent(TensorFlowReplayLearner):
     """Values of discrete actions from a replay; double, with priorities and n-step returns where asked for.
 
     Epsilon, learning and the takeover by the target network follow the steps of the environment and the

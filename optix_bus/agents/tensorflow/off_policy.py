@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from optix_bus.agents.action_box import ActionBox
-from optix_bus.agents.experience import Experience, read_experience
+from optix_bus.agents.bounded_learner import BoundedReplayLearner
 from optix_bus.agents.spaces import space_spec
 from optix_bus.agents.tensorflow.base import trainable
 from optix_bus.agents.tensorflow.networks import check_built, check_outputs, graph, output_size
 from optix_bus.agents.tensorflow.parts import snapshot
-from optix_bus.agents.tensorflow.remembering import RememberingLearner
+from optix_bus.agents.tensorflow.replay_learner import TensorFlowReplayLearner
 from optix_bus.agents.tensorflow.target import all_finite, target_of
-from optix_bus.errors import LearningFailure, Unsuitable
+from optix_bus.errors import Unsuitable
 from optix_bus.rl import ObsNormalizer
-from optix_bus.types import EpisodeData, HyperparamSet, NamedArrays
+from optix_bus.types import HyperparamSet
 
 # Gradient steps that one call of the graph makes, where their draws do not depend on each other.
 _TOGETHER = 16
@@ -58,7 +58,7 @@ class Step:
     norms: tuple[Any, Any]
 
 
-class OffPolicyLearner(RememberingLearner):
+class OffPolicyLearner(BoundedReplayLearner, TensorFlowReplayLearner):
     """An actor with twin critics and their targets, learning from a replay.
 
     A subclass answers `_gradient_step`, `_numbers` and what `TensorFlowLearner` asks for.
@@ -144,81 +144,13 @@ class OffPolicyLearner(RememberingLearner):
     def _gradient_step(self, batch: Minibatch, params: Mapping[str, Any], number: Any) -> Step:
         """One gradient step in the graph, the ``number``-th of all from 0."""
 
-    def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
-        """Store a window ``[T]`` or ``[T, B]``, and make the gradient steps that are due.
-
-        Returns:
-            The algorithm's statistics as means over these steps; grad_norm of the last one; updates, samples,
-            replay_size, environment_steps, gradient_steps and steps_without_successor.
-
-        Raises:
-            LearningFailure: something was not finite; weights, moments, clocks and replay are as before.
-            ConfigurationError: the window has no usable shape.
-            Unsuitable: it holds actions or observations that the networks are not made for.
-        """
-        experience = self._scaled(read_experience(episode_data))
-        if not self._checked:
-            self._check(experience.observations.shape[2:], "the window")
-        params = self._hyperparams.params
-        due, undo = self._memory.take(experience, params)
-        report: dict[str, float] = {}
-        if due:
-            restore = snapshot(self._everything())
-            report = self._gradient_steps(due, params)
-            if not all(math.isfinite(value) for value in report.values()):
-                restore()
-                undo()
-                raise _failure(self.card.algorithm, episode_data.episode_id, experience, report)
-        if self._obs_normalizer is not None:
-            self._obs_normalizer.update(experience.observations[experience.valid])
-        self._weights_changed(self.policy_version + 1)
-        memory = self._memory
-        return {
-            **report,
-            "updates": float(due),
-            "samples": float(experience.valid.sum()),
-            "replay_size": float(0 if memory.replay is None else len(memory.replay)),
-            **{name: float(value) for name, value in memory.clocks().items()},
-            "steps_without_successor": float(experience.without_successor),
-        }
-
-    def adopt_spaces(self, environment: Any) -> None:
-        """Take the bounds of actions from an environment, where none were given and nothing was learnt yet.
-
-        Pipelines call it before the first action of an agent, so that one that was built without ``spaces``
-        acts in the units of its environment all the same.
-
-        Args:
-            environment: anything with ``observation_space`` and ``action_space``, or a `SpaceSpec`.
-        """
-        if self._bounds_known or self._memory.replay is not None:
-            return
-        action = space_spec(environment).action
-        if action.kind == "box" and action.low and math.prod(action.shape) == self._box.dim:
-            self._box = ActionBox.of(action)
-            self._bounds_known = True
-
-    def load_state(self, state: NamedArrays) -> None:
-        """As `RememberingLearner.load_state`; bounds that were not known yet are those of the state."""
-        super().load_state(state)
-        description = state.metadata.get("policy", {})
-        if not self._bounds_known and description.get("shape") == list(self._box.shape):
-            # Whatever units the replay was collected in.
-            self._box = ActionBox.from_description(description)
-            self._bounds_known = self._box != ActionBox.cube(self._box.dim)
+    def _remember(self) -> Callable[[], None]:
+        return snapshot(self._everything())
 
     def _everything(self) -> list[Any]:
         models = [v for model in self._models.values() for v in model.variables]
         moments = [v for optimizer in self._optimizers.values() for v in optimizer.variables]
         return [*models, *moments, *self._loose.values()]
-
-    def _scaled(self, experience: Experience) -> Experience:
-        """The same with actions ``[T, B, dim]`` in ``[-1, 1]``."""
-        rows = experience.valid.reshape(-1)
-        given = experience.actions.reshape(len(rows), -1)
-        unit = np.zeros((len(rows), self._box.dim), np.float32)
-        unit[rows] = self._box.to_unit(given[rows])
-        return replace(experience, actions=unit.reshape(*experience.valid.shape, self._box.dim))
 
     def _gradient_steps(self, due: int, params: Mapping[str, Any]) -> dict[str, float]:
         size, prioritized = params["batch_size"], params["per_alpha"] > 0.0
@@ -305,9 +237,6 @@ class OffPolicyLearner(RememberingLearner):
         )
         return tf.concat([sums, counts, norms], 0), errors.concat()
 
-    def _normalized(self, observations: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        return observations if self._obs_normalizer is None else self._obs_normalizer.normalize(observations)
-
     def _check(self, observation_shape: tuple[int, ...], where: str) -> None:
         """Raise `Unsuitable` unless the networks take what they will be given."""
         if len(observation_shape) != 1:
@@ -327,19 +256,3 @@ def gradients_of(tape: Any, loss: Any, variables: Sequence[Any]) -> tuple[list[A
     gradients = tape.gradient(loss, [v.value for v in variables])
     there = [tf.convert_to_tensor(g) for g in gradients if g is not None]
     return gradients, tf.sqrt(tf.add_n([tf.reduce_sum(g * g) for g in there]))
-
-
-def _failure(
-    algorithm: str, window: int, experience: Experience, report: Mapping[str, float]
-) -> LearningFailure:
-    ranges = {
-        "rewards": experience.rewards[experience.valid],
-        "observations": experience.observations[experience.valid],
-        "actions": experience.actions[experience.valid],
-    }
-    found = ", ".join(f"{name} {array.min():.4g} to {array.max():.4g}" for name, array in ranges.items())
-    bad = ", ".join(f"{name} {value}" for name, value in report.items() if not math.isfinite(value))
-    return LearningFailure(
-        f"window {window}: the {algorithm} update is not finite ({bad}); weights and replay are as before. "
-        f"The window holds {found}. Try a lower learning_rate, or normalise observations and rewards"
-    )

@@ -11,12 +11,13 @@ from torch import nn
 
 from optix_bus.agents.off_policy import OffPolicyMemory
 from optix_bus.agents.q_learning import QUpdate, learn_values
+from optix_bus.agents.replay_learner import ReplayLearner
 from optix_bus.agents.torch.base import TorchLearner
 from optix_bus.agents.torch.device import resolve_device
 from optix_bus.agents.torch.networks import describe
 from optix_bus.agents.torch.target import frozen_copy, take_over
 from optix_bus.rl import ObsNormalizer
-from optix_bus.types import EpisodeData, HyperparamSet, NamedArrays
+from optix_bus.types import EpisodeData, HyperparamSet
 
 
 class TorchQUpdate(QUpdate, Protocol):
@@ -27,7 +28,7 @@ class TorchQUpdate(QUpdate, Protocol):
         ...
 
 
-class TorchQAgent(TorchLearner):
+class TorchQAgent(ReplayLearner, TorchLearner):
     """A network, its target, a replay and clocks. A subclass says how a gradient step is made.
 
     Args:
@@ -101,46 +102,7 @@ class TorchQAgent(TorchLearner):
         self._weights_changed(self.policy_version + 1)
         return report
 
-    def state(self) -> NamedArrays:
-        """As that of every agent, with the target network and the clocks, without the replay."""
-        state = super().state()
-        return NamedArrays(state.arrays, {**state.metadata, **self._counters()})
-
-    def load_state(self, state: NamedArrays) -> None:
-        """Go on from a state; the replay stays, see `load_replay_state`."""
-        super().load_state(state)
-        self._load_counters(state.metadata)
-        self.reset_cache()
-
-    def replay_state(self) -> NamedArrays:
-        """The replay: every transition, priorities and open ends."""
-        return self._memory.state()
-
-    def load_replay_state(self, state: NamedArrays) -> None:
-        """Go on with what `replay_state` returned.
-
-        Raises:
-            CheckpointError: it belongs to another kind of agent; nothing has changed then.
-        """
-        self._memory.load_state(state, self._hyperparams.params)
-
-    def save_weights(self, path: str) -> None:
-        """Write `state` and, beside it, `replay_state`."""
-        super().save_weights(path)
-        self._memory.save(path)
-
-    def load_weights(self, path: str) -> None:
-        """Read what `save_weights` wrote; without a replay beside the weights, that in hand stays."""
-        super().load_weights(path)
-        self._memory.load(path, self._hyperparams.params)
-
     def perturb_weights(self, noise_scale: float) -> None:
         """Multiply every weight by ``1 + noise_scale * N(0, 1)``; the target takes over the result."""
         super().perturb_weights(noise_scale)
         take_over(self._q_network, self._target_network)
-
-    def _counters(self) -> dict[str, Any]:
-        return {"memory": self._memory.clocks()}
-
-    def _load_counters(self, metadata: Mapping[str, Any]) -> None:
-        self._memory.load_clocks(metadata.get("memory", {}))

@@ -1,35 +1,22 @@
-"""What agents with a replay do alike in TensorFlow."""
+"""What agents with a replay do alike, in whichever framework: its state moves apart from the policy's."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from optix_bus.agents.learner import Learner
 from optix_bus.agents.off_policy import OffPolicyMemory
-from optix_bus.agents.tensorflow.base import TensorFlowLearner
-from optix_bus.rl import ObsNormalizer
-from optix_bus.types import HyperparamSet, NamedArrays
+from optix_bus.types import NamedArrays
 
 
-class RememberingLearner(TensorFlowLearner):
-    """A `TensorFlowLearner` with a replay and clocks; the states of both move separately.
+class ReplayLearner(Learner):
+    """A `Learner` with a replay and clocks, to be named before the framework's own among the base classes.
 
-    Args:
-        hyperparams: what differs from the card's defaults; the learning rate is the first optimizer's.
-        obs_normalizer: scales observations; it learns from each window after the networks did.
-        seed: of acting and drawing; None takes it from TensorFlow's generator.
-        replay_path: folder for the files of a mapped replay, see `optix_bus.rl.ReplayBuffer`.
+    ``_memory`` is in place before `Learner.__init__` is called.
     """
 
-    def __init__(
-        self,
-        hyperparams: HyperparamSet | Mapping[str, Any] | None,
-        obs_normalizer: ObsNormalizer | None,
-        seed: int | None,
-        replay_path: str | None,
-    ) -> None:
-        self._memory = OffPolicyMemory(replay_path)
-        super().__init__(hyperparams, obs_normalizer, None, seed)
+    _memory: OffPolicyMemory
 
     def state(self) -> NamedArrays:
         """As that of every agent, with targets and clocks, without the replay: see `replay_state`."""
@@ -43,7 +30,7 @@ class RememberingLearner(TensorFlowLearner):
         self.reset_cache()
 
     def replay_state(self) -> NamedArrays:
-        """The replay: every transition, priorities and open ends."""
+        """The replay, as far as it is filled: every transition, priorities and open ends."""
         return self._memory.state()
 
     def load_replay_state(self, state: NamedArrays) -> None:
@@ -55,7 +42,7 @@ class RememberingLearner(TensorFlowLearner):
         self._memory.load_state(state, self._hyperparams.params)
 
     def save_weights(self, path: str) -> None:
-        """Write `state` and, beside it, `replay_state`."""
+        """Write `state` to ``path``, a ``.safetensors`` file or a folder, and the replay beside it."""
         super().save_weights(path)
         self._memory.save(path)
 
