@@ -288,7 +288,7 @@ class Broken(BaseAgent):
         (("--set", "agent.hyperparameters.learnin_rate=1"), "learning_rate"),
         (("--set", "nodes.pipeline.windw_steps=5"), "window_steps"),
         (("--set", "environment.id=CartPol-v1"), "CartPole-v1"),
-        (("--set", "environment.id=Pendulum-v1"), "Pendulum-v1"),
+        (("--set", "agent.algorithm=sac"), "sac does not fit CartPole-v1"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_starts(

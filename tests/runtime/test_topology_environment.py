@@ -40,10 +40,10 @@ def test_an_argument_that_the_environment_does_not_take_is_found_at_kwargs():
 
 
 def test_an_agent_that_does_not_fit_the_actions_is_found_at_its_algorithm():
-    found = only_problem("CartPole-v1", "Pendulum-v1", build_environment=True)
+    found = only_problem("algorithm: ppo", "algorithm: td3", build_environment=True)
     assert (found.line, found.column) == (8, 14)
-    assert "ppo does not fit Pendulum-v1" in found.message
-    assert "actions are box" in found.message
+    assert "td3 does not fit CartPole-v1: actions are discrete, expected box" in found.message
+    assert found.suggestion.startswith("what fits: ppo, dqn")
 
 
 def test_a_missing_extra_says_what_to_install(monkeypatch):
