@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from optix_bus.errors import Unsuitable
-from optix_bus.types import ArraySpec
+from optix_bus.types import ArraySpec, SpaceSpec
 
 Array = np.ndarray[Any, Any]
 Bools = npt.NDArray[np.bool_]
@@ -261,3 +261,20 @@ def _same_size(actions: Array, expected: int) -> None:
             f"found actions of {actions.shape[1]} numbers in the window, expected {expected}: the actor was "
             "made for another space"
         )
+
+
+def gaussian_head(action_dim: int, spaces: SpaceSpec | None) -> Gaussian:
+    """The head for ``action_dim`` real numbers, with the bounds of the spaces where there are any.
+
+    Raises:
+        Unsuitable: the spaces have other actions.
+    """
+    if spaces is None:
+        return Gaussian((action_dim,))
+    head = head_for(spaces.action)
+    if not isinstance(head, Gaussian) or head.dim != action_dim:
+        raise Unsuitable(
+            f"action_dim is {action_dim}, but actions of {spaces.environment} are {spaces.action.kind} of "
+            f"shape {list(spaces.action.shape)}"
+        )
+    return head

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from optix_bus.agents.batch import Batch, PPOUpdate
 from optix_bus.agents.experience import Experience
-from optix_bus.agents.heads import Categorical, Head
+from optix_bus.agents.heads import Head
 from optix_bus.errors import Unsuitable
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
 
@@ -23,8 +23,7 @@ def make_batch(
     params: Mapping[str, Any],
     *,
     policy_version: int,
-    head: Head | None = None,
-    n_actions: int | None = None,
+    head: Head,
     obs_normalizer: ObsNormalizer | None = None,
     reward_normalizer: RewardNormalizer | None = None,
 ) -> Batch:
@@ -38,8 +37,7 @@ def make_batch(
         networks: of the learner, before the update.
         params: hyperparameters ``gamma`` and ``gae_lambda``.
         policy_version: of the networks, as the agent counts; the window's ``learner_version`` goes before it.
-        head: what becomes of the actor's outputs; without one, `Categorical`.
-        n_actions: outputs of a categorical actor, None where that is unknown.
+        head: what becomes of the actor's outputs.
         obs_normalizer: scales observations; it is only read.
         reward_normalizer: takes in the rewards, then scales them.
 
@@ -50,7 +48,6 @@ def make_batch(
     observations = _scaled(experience.observations, obs_normalizer).reshape(
         -1, *experience.observations.shape[2:]
     )
-    head = head or Categorical(n_actions)
     actions = head.read(experience.actions.reshape(len(rows), -1)[rows])
     masks = None
     if experience.action_masks is not None:

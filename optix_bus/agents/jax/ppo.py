@@ -12,6 +12,7 @@ import optax  # type: ignore[import-untyped]
 from flax import linen as nn
 
 from optix_bus.agents.cards.ppo import PPO
+from optix_bus.agents.heads import Categorical
 from optix_bus.agents.jax.acting import FlaxActing
 from optix_bus.agents.jax.device import resolve_device
 from optix_bus.agents.jax.networks import (
@@ -25,16 +26,16 @@ from optix_bus.agents.jax.parts import FlaxParts
 from optix_bus.agents.jax.ppo_program import Networks
 from optix_bus.agents.jax.ppo_update import JaxPPO
 from optix_bus.agents.masked_acting import MaskedActing
-from optix_bus.agents.ppo_learning import learn_window
+from optix_bus.agents.policy_learner import PolicyLearner
 from optix_bus.errors import ConfigurationError
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
-from optix_bus.types import ArraySpec, EpisodeData, HyperparamSet, SpaceSpec
+from optix_bus.types import ArraySpec, HyperparamSet, SpaceSpec
 
 #: Adam without its learning rate; epsilon as in the authors' code.
 ADAM = optax.scale_by_adam(eps=1e-5)
 
 
-class FlaxPPOAgent(MaskedActing):
+class FlaxPPOAgent(MaskedActing, PolicyLearner):
     """PPO with the clipped objective and GAE, each update one compiled program; see `TorchPPOAgent`.
 
     The first window of a kind compiles for about a second; others of similar length, and every change of a
@@ -129,26 +130,11 @@ class FlaxPPOAgent(MaskedActing):
         """Look at the weights again before the next action; every change through the agent does so itself."""
         self._acting.forget()
 
-    def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
-        """One PPO update from a window ``[T]`` or ``[T, B]``; see `TorchPPOAgent.learn`.
+    def _actions(self) -> Categorical:
+        return Categorical(self._n_actions)
 
-        Raises:
-            LearningFailure: something was not finite; weights, moments and statistics are as before.
-            ConfigurationError: the window has no usable shape.
-            Unsuitable: it holds actions or observations that the networks are not made for.
-        """
-        report = learn_window(
-            episode_data,
-            self._way,
-            self._hyperparams.params,
-            self._learning_rng,
-            obs_normalizer=self._obs_normalizer,
-            reward_normalizer=self._reward_normalizer,
-            policy_version=self.policy_version,
-            n_actions=self._n_actions,
-        )
-        self._weights_changed(self.policy_version + 1)
-        return report
+    def _way_to_update(self) -> JaxPPO:
+        return self._way
 
     def teardown(self) -> None:
         """Give device memory back. The agent can still act and learn afterwards, on the CPU."""

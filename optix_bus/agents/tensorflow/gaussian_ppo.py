@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from optix_bus.agents.cards.card import Card
 from optix_bus.agents.cards.gaussian_ppo import GAUSSIAN_PPO
-from optix_bus.agents.heads import Gaussian, head_for
+from optix_bus.agents.heads import gaussian_head
 from optix_bus.agents.tensorflow.networks import output_size
 from optix_bus.agents.tensorflow.ppo import PPOLearner
 from optix_bus.errors import Unsuitable
@@ -53,7 +53,7 @@ class TFGaussianPPOAgent(PPOLearner):
         seed: int | None = None,
         spaces: SpaceSpec | None = None,
     ) -> None:
-        head = _head(action_dim, spaces)
+        head = gaussian_head(action_dim, spaces)
         outputs = output_size(actor)
         if outputs not in (None, head.outputs):
             raise Unsuitable(
@@ -72,15 +72,3 @@ class TFGaussianPPOAgent(PPOLearner):
             spaces=spaces,
             head=head,
         )
-
-
-def _head(action_dim: int, spaces: SpaceSpec | None) -> Gaussian:
-    if spaces is None:
-        return Gaussian((action_dim,))
-    head = head_for(spaces.action)
-    if not isinstance(head, Gaussian) or head.dim != action_dim:
-        raise Unsuitable(
-            f"action_dim is {action_dim}, but actions of {spaces.environment} are {spaces.action.kind} of "
-            f"shape {list(spaces.action.shape)}"
-        )
-    return head

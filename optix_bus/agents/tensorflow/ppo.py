@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from optix_bus.agents.batch import PPOUpdate
 from optix_bus.agents.cards.card import Card
 from optix_bus.agents.cards.ppo import PPO
 from optix_bus.agents.heads import Categorical, Head, head_for
 from optix_bus.agents.masked_acting import MaskedActing
-from optix_bus.agents.ppo_learning import learn_window
+from optix_bus.agents.policy_learner import PolicyLearner
 from optix_bus.agents.tensorflow.base import TensorFlowLearner, trainable
 from optix_bus.agents.tensorflow.networks import check_outputs, output_size
 from optix_bus.agents.tensorflow.ppo_update import GraphPPO
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
-from optix_bus.types import EpisodeData, HyperparamSet, SpaceSpec
+from optix_bus.types import HyperparamSet, SpaceSpec
 
 
-class PPOLearner(TensorFlowLearner):
+class PPOLearner(PolicyLearner, TensorFlowLearner):
     """PPO with the clipped objective and GAE, for any head.
 
     Nothing is kept between acting and learning: a window learns alike whoever acted it. Where the window says
@@ -77,44 +76,13 @@ class PPOLearner(TensorFlowLearner):
     def _trained_by(self, optimizer: str) -> Sequence[Any]:
         return trainable(self._actor, self._critic)
 
-    def _head(self) -> Mapping[str, Any]:
-        return self._actions().description()
-
     def _actions(self) -> Head:
-        """What becomes of the actor's outputs."""
         return self._given_head or Categorical(output_size(self._actor))
 
     @property
     def traces(self) -> int:
         """How often the update was traced, see `GraphPPO`."""
         return 0 if self._update is None else self._update.traces
-
-    def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
-        """One PPO update from a window ``[T]`` or ``[T, B]``.
-
-        Returns:
-            policy_loss, value_loss, entropy, approx_kl, clip_fraction, loss and grad_norm as means over the
-            last epoch; initial_kl and initial_ratio_error of the first minibatch; updates, samples,
-            explained_variance (0 where the targets do not vary) and steps_without_successor.
-
-        Raises:
-            LearningFailure: something was not finite; weights, moments and statistics are as before.
-            ConfigurationError: the window has no usable shape.
-            Unsuitable: it holds actions or observations that the networks are not made for.
-        """
-        way: PPOUpdate = self._way_to_update()
-        report = learn_window(
-            episode_data,
-            way,
-            self._hyperparams.params,
-            self._learning_rng,
-            obs_normalizer=self._obs_normalizer,
-            reward_normalizer=self._reward_normalizer,
-            policy_version=self.policy_version,
-            head=self._actions(),
-        )
-        self._weights_changed(self.policy_version + 1)
-        return report
 
     def _way_to_update(self) -> GraphPPO:
         # Asked for each window: users freeze layers or replace networks in between.

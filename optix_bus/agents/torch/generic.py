@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from optix_bus.agents.cards.a2c import A2C
 from optix_bus.agents.heads import Categorical, Gaussian, Head, head_for
-from optix_bus.agents.ppo_learning import learn_window
+from optix_bus.agents.policy_learner import PolicyLearner
 from optix_bus.agents.torch.a2c_update import Loss, PolicyGradient
 from optix_bus.agents.torch.acting import TorchActing
 from optix_bus.agents.torch.base import TorchLearner
 from optix_bus.agents.torch.device import resolve_device
 from optix_bus.agents.torch.networks import check_networks, describe, output_size
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
-from optix_bus.types import EpisodeData, HyperparamSet, SpaceSpec
+from optix_bus.types import HyperparamSet, SpaceSpec
 
 
 class FirstOutput(nn.Module):
@@ -42,7 +42,7 @@ class _NoValues(nn.Module):
         return observations.new_zeros(len(observations), 1)
 
 
-class TorchAgent(TorchLearner):
+class TorchAgent(PolicyLearner, TorchLearner):
     """One policy-gradient step for each window, for any network of yours.
 
     Without values this is REINFORCE: the return from each step to the end of its episode, where what comes
@@ -119,9 +119,6 @@ class TorchAgent(TorchLearner):
     def _actions(self) -> Head:
         return self._given_head or Categorical(output_size(self.model))
 
-    def _head(self) -> Mapping[str, Any]:
-        return self._actions().description()
-
     def _make_acting(self, rng: np.random.Generator) -> TorchActing:
         return TorchActing(self._actor(), self._obs_normalizer, self._device, rng, self._head, "model")
 
@@ -132,31 +129,7 @@ class TorchAgent(TorchLearner):
     def _actor(self) -> nn.Module:
         return self.model if describe(self.model, "model") is not None else FirstOutput(self.model)
 
-    def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
-        """One gradient step from a window ``[T]`` or ``[T, B]``.
-
-        Returns:
-            policy_loss, value_loss (0 without values), entropy, loss, grad_norm, updates, samples,
-            explained_variance (of the values; 0 where the targets do not vary) and steps_without_successor.
-
-        Raises:
-            LearningFailure: something was not finite; weights, moments and statistics are as before.
-            ConfigurationError: the window has no usable shape.
-            Unsuitable: it holds actions or observations that the networks are not made for.
-        """
-        head = self._actions()
-        way = PolicyGradient(
-            self.model, self._critic, self._optimizer, self._device, head, self._compute_loss_fn
+    def _way_to_update(self) -> PolicyGradient:
+        return PolicyGradient(
+            self.model, self._critic, self._optimizer, self._device, self._actions(), self._compute_loss_fn
         )
-        report = learn_window(
-            episode_data,
-            way,
-            self._hyperparams.params,
-            self._learning_rng,
-            obs_normalizer=self._obs_normalizer,
-            reward_normalizer=self._reward_normalizer,
-            policy_version=self.policy_version,
-            head=head,
-        )
-        self._weights_changed(self.policy_version + 1)
-        return report

@@ -13,7 +13,7 @@ from optix_bus.agents.cards.card import Card
 from optix_bus.agents.cards.ppo import PPO
 from optix_bus.agents.heads import Categorical, Head, head_for
 from optix_bus.agents.masked_acting import MaskedActing
-from optix_bus.agents.ppo_learning import learn_window
+from optix_bus.agents.policy_learner import PolicyLearner
 from optix_bus.agents.torch.base import TorchLearner
 from optix_bus.agents.torch.device import resolve_device
 from optix_bus.agents.torch.fast_ppo import FastPPO, why_not_fast
@@ -21,10 +21,10 @@ from optix_bus.agents.torch.networks import check_networks, describe, output_siz
 from optix_bus.agents.torch.ppo_update import AutogradPPO
 from optix_bus.errors import Unsuitable
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
-from optix_bus.types import EpisodeData, HyperparamSet, SpaceSpec
+from optix_bus.types import HyperparamSet, SpaceSpec
 
 
-class PPOLearner(TorchLearner):
+class PPOLearner(PolicyLearner, TorchLearner):
     """PPO with the clipped objective and GAE, for any head.
 
     Nothing is kept between acting and learning: a window learns alike whoever acted it. Where the window says
@@ -85,38 +85,8 @@ class PPOLearner(TorchLearner):
     def _optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         return {"optimizer": self._optimizer}
 
-    def _head(self) -> Mapping[str, Any]:
-        return self._actions().description()
-
     def _actions(self) -> Head:
-        """What becomes of the actor's outputs."""
         return self._given_head or Categorical(output_size(self._actor))
-
-    def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
-        """One PPO update from a window ``[T]`` or ``[T, B]``.
-
-        Returns:
-            policy_loss, value_loss, entropy, approx_kl, clip_fraction, loss and grad_norm as means over the
-            last epoch; initial_kl and initial_ratio_error of the first minibatch; updates, samples,
-            explained_variance (0 where the targets do not vary) and steps_without_successor.
-
-        Raises:
-            LearningFailure: something was not finite; weights, moments and statistics are as before.
-            ConfigurationError: the window has no usable shape.
-            Unsuitable: it holds actions or observations that the networks are not made for.
-        """
-        report = learn_window(
-            episode_data,
-            self._way_to_update(),
-            self._hyperparams.params,
-            self._learning_rng,
-            obs_normalizer=self._obs_normalizer,
-            reward_normalizer=self._reward_normalizer,
-            policy_version=self.policy_version,
-            head=self._actions(),
-        )
-        self._weights_changed(self.policy_version + 1)
-        return report
 
     def _way_to_update(self) -> PPOUpdate:
         # Asked for each window: users freeze layers, change the optimizer or replace networks in between.
