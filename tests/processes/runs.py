@@ -50,6 +50,20 @@ def up(topology: Path, run: Path, *arguments: str) -> Finished:
     return Finished(done.returncode, done.stdout, done.stderr, run)
 
 
+def die_at(place: str, *arguments: str | Path) -> None:
+    """Let a run (``optix-bus up`` with these arguments) die at a failpoint, all its processes at once."""
+    done = subprocess.run(
+        [sys.executable, "-m", "optix_bus.cli", "up", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "OPTIX_BUS_FAILPOINT": place},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, f"{place} was not reached: {done.stdout}{done.stderr}"
+
+
 @contextmanager
 def started(topology: Path, run: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A run in the background of the test; ended at the end whatever happens."""

@@ -6,8 +6,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from tests.processes.runs import (
     TOPOLOGIES,
     collected_windows,
     command,
+    die_at,
     journal,
     leftovers,
     started,
@@ -76,31 +75,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def die_at(place: str, run: Path) -> None:
-    """Start a run and let it die at a failpoint, all processes at once."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "optix_bus.cli",
-            "up",
-            str(DEMO),
-            "--run-dir",
-            str(run),
-            *SMALL,
-            "--seed",
-            "5",
-        ],
-        cwd=ROOT,
-        env={**os.environ, "OPTIX_BUS_FAILPOINT": place},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, f"{place} was not reached: {done.stdout}{done.stderr}"
-
-
 def resume(run: Path) -> None:
     done = command("up", "--resume", str(run))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -121,7 +95,7 @@ def test_a_run_that_died_at_a_failpoint_ends_as_if_it_had_not(
     place: str, undisturbed: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    die_at(place, run)
+    die_at(place, DEMO, "--run-dir", run, *SMALL, "--seed", "5")
     resume(run)
     assert_same_end(run, undisturbed)
 
@@ -130,7 +104,7 @@ def test_a_run_that_died_at_a_failpoint_ends_as_if_it_had_not(
 @pytest.mark.parametrize("place", [place for place in ALL if place not in SOME])
 def test_every_failpoint(place: str, undisturbed: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    die_at(place, run)
+    die_at(place, DEMO, "--run-dir", run, *SMALL, "--seed", "5")
     resume(run)
     assert_same_end(run, undisturbed)
 
@@ -165,16 +139,7 @@ def test_any_moment(number: int, undisturbed: Path, tmp_path: Path) -> None:
 def test_a_run_dies_twice_and_still_ends_the_same(undisturbed: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     die_at("cut.rename.after:5", run)
-    done = subprocess.run(
-        [sys.executable, "-m", "optix_bus.cli", "up", "--resume", str(run)],
-        cwd=ROOT,
-        env={**os.environ, "OPTIX_BUS_FAILPOINT": "publish.before:15"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+    die_at("publish.before:15", "--resume", run)
     resume(run)
     assert_same_end(run, undisturbed)
 
