@@ -177,7 +177,7 @@ class SchedulerNode(Node):
         if (event.node, event.key) != (ctx.name, _WATCH) or self._book.windows or self._now.ending:
             return
         # The settings may have become others while it waited: a run can be resumed and forked.
-        reason = self.machine.end(self._now.next_window)
+        reason = self.machine.end(self._now.next_window, self._now.steps)
         if reason:
             self._end(reason, ctx)
         elif self.machine.rests:
@@ -292,7 +292,7 @@ class SchedulerNode(Node):
             now.hyperparams_version = window.hyperparams_after
         now.steps = window.steps
         now.forget_before(now.hyperparams_version - 2)
-        reason = self.machine.end(window.number + 1)
+        reason = self.machine.end(window.number + 1, now.steps)
         if reason:
             self._end(reason, ctx)
             return

@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from optix_bus.checkpoints import CheckpointRegistry
-from optix_bus.errors import ConfigurationError
-from optix_bus.evaluators import ReturnEvaluator
 from optix_bus.interfaces import BaseAgent, BaseEvaluator, BaseOptimizer, BasePipeline, LoopCallback
-from optix_bus.loop.machine import LoopMachine
 from optix_bus.loop.scheduler import BackoffScheduler
-from optix_bus.loop.settings import LoopSettings
 from optix_bus.messages import RunFinished
-from optix_bus.optimizers import make_optimizer
-from optix_bus.optimizers.settings import TuningSettings
-from optix_bus.runtime.controller import LoopController
+from optix_bus.runtime.loop_options import make_controller
 from optix_bus.types import LoopState, PolicySnapshot
-
-#: Keyword arguments of others, or of topologies, that have no place here, and what to do instead.
-_ELSEWHERE = {
-    "convergence_patience": "set dormant_threshold, and convergence_margin for the change that matters",
-    "cv_threshold": "the equivalence test takes the noise from the scores themselves; set convergence_margin",
-    "gap_threshold": "convergence is decided on validation scores alone; the metrics hold generalization_gap",
-    "trend_window": "set convergence_window",
-    "lookahead": "one agent object cannot act and learn at the same time; a topology can (optix-bus up)",
-    "cut_windows": "cuts are written into a run directory; a topology has one (optix-bus up)",
-    "cut_bytes": "cuts are written into a run directory; a topology has one (optix-bus up)",
-}
 
 
 class RLOptimizer:
@@ -79,32 +58,21 @@ class RLOptimizer:
         seed: int = 0,
         **settings: Any,
     ) -> None:
-        _check(settings)
-        run_id = time.strftime("run-%Y%m%d-%H%M%S-") + f"{time.time_ns() % 10**6:06d}"
-        folder = (
-            Path(checkpoint_dir) if checkpoint_dir is not None else Path("optix_bus_checkpoints") / run_id
-        )
-        tuning: Any = optimizer
-        if optimizer is None or optimizer is True:
-            defaults = TuningSettings()
-
-            def tuning(bounds: Any, log_params: Any, rng: Any) -> BaseOptimizer | None:
-                return make_optimizer(defaults, bounds, log_params, rng)
-
-        self._controller = LoopController(
+        self._controller = make_controller(
             agent,
-            evaluator if evaluator is not None else ReturnEvaluator(),
-            tuning if tuning is not False else None,
             pipeline,
-            CheckpointRegistry(folder, max_snapshots, run_id=run_id),
-            LoopMachine(LoopSettings(**settings), validation=val_pipeline is not None),
             val_pipeline=val_pipeline,
-            val_episodes=val_episodes,
-            checkpoint_score_fn=checkpoint_score_fn,
+            evaluator=evaluator,
+            optimizer=optimizer,
             callbacks=callbacks,
+            checkpoint_dir=checkpoint_dir,
+            max_snapshots=max_snapshots,
+            checkpoint_score_fn=checkpoint_score_fn,
+            val_episodes=val_episodes,
             verbose=verbose,
             verbose_log_file=verbose_log_file,
             seed=seed,
+            settings=settings,
         )
 
     def run(self) -> RunFinished:
@@ -137,15 +105,3 @@ class RLOptimizer:
     @property
     def _scheduler(self) -> BackoffScheduler:
         return self._controller.scheduler
-
-
-def _check(settings: dict[str, Any]) -> None:
-    known = [field.name for field in dataclasses.fields(LoopSettings)]
-    for key in settings:
-        if key in known:
-            continue
-        if key in _ELSEWHERE:
-            raise ConfigurationError(f"RLOptimizer has no option {key!r}: {_ELSEWHERE[key]}")
-        close = difflib.get_close_matches(key, known, 1)
-        hint = f"; did you mean {close[0]!r}?" if close else f"; the options are {', '.join(sorted(known))}"
-        raise ConfigurationError(f"RLOptimizer has no option {key!r}{hint}")

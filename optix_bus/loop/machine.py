@@ -207,8 +207,8 @@ class LoopMachine:
             )
         )
 
-    def end(self, windows: int) -> str:
-        """Why the run is over after this many windows; empty while it is not."""
+    def end(self, windows: int, steps: int = 0) -> str:
+        """Why the run is over after this many windows and environment steps; empty while it is not."""
         target, limit = self.settings.target_score, self.settings.max_episodes
         if target is not None and self.best is not None and self.best.signal >= target:
             return "target_score"
@@ -216,6 +216,8 @@ class LoopMachine:
             return "converged"
         if limit is not None and windows >= limit:
             return "max_episodes"
+        if self.settings.max_steps is not None and steps >= self.settings.max_steps:
+            return "max_steps"
         return ""
 
     def restart(self) -> None:

@@ -114,6 +114,9 @@ class LoopSettings:
 
     # When to stop
     max_episodes: int | None = setting(None, "Stop after this many windows.", minimum=1, unit="windows")
+    max_steps: int | None = setting(
+        None, "Stop after the window that completes this many environment steps.", minimum=1, unit="steps"
+    )
     target_score: float | None = setting(None, "Stop when the best policy scores this much.", unit="score")
     keep_watching: bool = setting(
         False,

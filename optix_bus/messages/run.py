@@ -66,9 +66,9 @@ class StopRequested(Event, frozen=True, kw_only=True):
 class RunFinished(Event, frozen=True, kw_only=True):
     """Last event of a run, from the scheduler: the best policy is restored, nothing more will be asked.
 
-    ``reason`` is one of ``converged``, ``target_score``, ``max_episodes`` and what `StopRequested` gave.
-    Scores are NaN and versions -1 where there is no evaluated policy. ``report`` holds the lines that the
-    convergence test has to say.
+    ``reason`` is one of ``converged``, ``target_score``, ``max_episodes``, ``max_steps`` and what
+    `StopRequested` gave. Scores are NaN and versions -1 where there is no evaluated policy. ``report``
+    holds the lines that the convergence test has to say.
     """
 
     reason: str

@@ -11,7 +11,7 @@ from optix_bus.interfaces import BaseAgent, BaseEvaluator, BaseOptimizer, BasePi
 from optix_bus.loop.machine import LoopMachine
 from optix_bus.loop.scheduler import BackoffScheduler
 from optix_bus.loop.settings import LoopSettings
-from optix_bus.messages import RunFinished, WindowJudged
+from optix_bus.messages import Event, RunFinished, WindowJudged
 from optix_bus.runtime.fold import Envelope
 from optix_bus.runtime.inline import InlineRunner
 from optix_bus.runtime.node import Node
@@ -42,6 +42,8 @@ class LoopController:
         verbose: a line for each evaluation.
         verbose_log_file: write those lines here as well.
         seed: of all random streams that the loop hands out.
+        listener: called with every event in order, before any node sees it.
+        quiet: print no report at the end.
     """
 
     def __init__(
@@ -60,6 +62,8 @@ class LoopController:
         verbose: bool = False,
         verbose_log_file: str | None = None,
         seed: int = 0,
+        listener: Callable[[Event], None] | None = None,
+        quiet: bool = False,
     ) -> None:
         validation = val_pipeline is not None
         self.agent = agent
@@ -67,7 +71,8 @@ class LoopController:
         self.machine = machine if machine is not None else LoopMachine(LoopSettings(), validation=validation)
         self.callbacks: list[LoopCallback] = list(callbacks or ())
         self._seed = seed
-        self._verbose = verbose
+        self._listener = listener
+        self._verbose, self._quiet = verbose, quiet
         self._log_file = Path(verbose_log_file) if verbose_log_file is not None else None
         self._runner: InlineRunner | None = None
         self._build: Callable[[], dict[str, Node]] = lambda: self._nodes(
@@ -121,7 +126,7 @@ class LoopController:
             raise
         finally:
             self._runner = None
-        self._say("\n".join(report_lines(self.finished)), always=True)
+        self._say("\n".join(report_lines(self.finished)), always=not self._quiet)
         return self.finished
 
     def stop(self, reason: str = "stop requested") -> None:
@@ -147,6 +152,8 @@ class LoopController:
 
     def _listen(self, envelope: Envelope) -> None:
         event = envelope.event
+        if self._listener is not None:
+            self._listener(event)
         if isinstance(event, WindowJudged):
             self._say(
                 f"[loop] ep={event.window:4d}  raw={event.score:9.2f}  smoothed={event.smoothed:9.2f}  "

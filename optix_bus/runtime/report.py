@@ -12,6 +12,7 @@ _REASONS = {
     "converged": "converged: the loop decided that training is done",
     "target_score": "the target score was reached",
     "max_episodes": "the limit of windows was reached (max_episodes)",
+    "max_steps": "the limit of environment steps was reached (max_steps)",
 }
 
 

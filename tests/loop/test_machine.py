@@ -90,6 +90,13 @@ def test_flat_noisy_scores_without_a_floor_are_never_converged_and_the_report_sa
     assert any("score_floor" in line for line in mind.report_lines())
 
 
+def test_a_limit_of_steps_ends_the_run_at_the_window_that_reaches_it():
+    mind = machine(max_steps=1000)
+    assert mind.end(3, 999) == ""
+    assert mind.end(4, 1000) == "max_steps"
+    assert machine().end(10**6, 10**9) == ""
+
+
 def test_flat_noisy_scores_above_the_floor_go_dormant_instead_of_running_for_thousands_of_windows():
     mind = machine(score_floor=5.0)
     rng = np.random.default_rng(0)

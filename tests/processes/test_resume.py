@@ -13,7 +13,6 @@ import pytest
 
 from optix_bus.runtime.run_directory import RunDirectory
 from tests.processes.runs import (
-    ROOT,
     TOPOLOGIES,
     collected_windows,
     command,
