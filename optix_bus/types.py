@@ -52,6 +52,8 @@ class EpisodeData:
         action_masks: ``[T, (B,) entries]`` bool, which actions the environment allowed at each step; None
             where it never said so, see `optix_bus.pipelines.masks`.
         valid: ``[T, (B,)]`` bool, False on rows that are no transitions (autoreset); None means all are.
+        final_action_masks: ``[T, (B,) entries]`` bool, the same for the observation that each step led to,
+            before any reset; None where ``action_masks`` are.
     """
 
     observations: Any
@@ -70,6 +72,7 @@ class EpisodeData:
     hidden_states: Any = None
     valid: Any = None
     action_masks: Any = None
+    final_action_masks: Any = None
 
     @property
     def dones(self) -> np.ndarray[Any, Any]:

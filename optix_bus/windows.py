@@ -26,6 +26,7 @@ _ARRAYS = (
     "hidden_states",
     "valid",
     "action_masks",
+    "final_action_masks",
 )
 
 _LEAVES = frozenset({float, int, str, bool})

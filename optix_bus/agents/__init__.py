@@ -13,6 +13,7 @@ _HOMES = {
     "TorchAgent": "optix_bus.agents.torch.generic",
     "TorchDQNAgent": "optix_bus.agents.torch.dqn",
     "TorchRainbowDQNAgent": "optix_bus.agents.torch.rainbow",
+    "TFAgent": "optix_bus.agents.tensorflow.generic",
     "TFDQNAgent": "optix_bus.agents.tensorflow.dqn",
     "TFGaussianPPOAgent": "optix_bus.agents.tensorflow.gaussian_ppo",
     "TFPPOAgent": "optix_bus.agents.tensorflow.ppo",

@@ -14,7 +14,7 @@ from optix_bus.agents.action_box import ActionBox
 from optix_bus.agents.experience import Experience, read_experience
 from optix_bus.agents.replay_learner import ReplayLearner
 from optix_bus.agents.spaces import space_spec
-from optix_bus.errors import LearningFailure
+from optix_bus.errors import LearningFailure, Unsuitable
 from optix_bus.types import EpisodeData, NamedArrays
 
 Array = np.ndarray[Any, Any]
@@ -107,6 +107,11 @@ class BoundedReplayLearner(ReplayLearner):
 
     def _scaled(self, experience: Experience) -> Experience:
         """The same with actions ``[T, B, dim]`` in ``[-1, 1]``."""
+        if experience.action_masks is not None:
+            raise Unsuitable(
+                f"found action masks in the window, but {self.card.algorithm} has real numbers for actions: "
+                "nothing of them can be forbidden; leave action_masks out of the window"
+            )
         rows = experience.valid.reshape(-1)
         given = experience.actions.reshape(len(rows), -1)
         unit = np.zeros((len(rows), self._box.dim), np.float32)

@@ -46,6 +46,8 @@ class Experience:
         policy_version: version of the policy that acted, None where nobody said.
         learner_version: version of the policy that learns, where whoever drives the learner counts for it.
         action_masks: ``[T, B, entries]`` bool of the actions that were allowed, or None.
+        next_masks: ``[T, B, entries]`` bool of those that were allowed where each step led to; None where
+            ``action_masks`` are. All are where nobody said, and where the episode was terminated.
         without_successor: steps left out because their next observation is unknown.
     """
 
@@ -62,6 +64,7 @@ class Experience:
     learner_version: int | None
     without_successor: int
     action_masks: Bools | None = None
+    next_masks: Bools | None = None
 
     @property
     def dones(self) -> Bools:
@@ -128,6 +131,10 @@ def read_experience(data: EpisodeData) -> Experience:
     needed = valid & ~terminated & ~follows
     known, after = _final_observations(data, needed, observations, single)
     lost = needed & ~known
+    final_masks = (
+        None if data.final_action_masks is None else rows("final_action_masks", data.final_action_masks, bool)
+    )
+    next_masks = None if masks is None else _next_masks(data, masks, final_masks, follows, terminated)
     valid &= ~lost
     truncated[:-1] |= needed[:-1]
     if not valid.any():
@@ -156,7 +163,27 @@ def read_experience(data: EpisodeData) -> Experience:
         learner_version=_version(data, "learner_version"),
         without_successor=int(lost.sum()),
         action_masks=masks,
+        next_masks=next_masks,
     )
+
+
+def _next_masks(
+    data: EpisodeData, masks: Bools, final: Bools | None, follows: Bools, terminated: Bools
+) -> Bools:
+    """What was allowed where each step led to, ``[T, B, entries]``.
+
+    Raises:
+        ConfigurationError: masks of different sizes.
+    """
+    found = np.ones(masks.shape, bool) if final is None else final.copy()
+    if found.shape != masks.shape:
+        raise ConfigurationError(
+            f"window {data.episode_id}: final_action_masks have shape {found.shape}, expected that of the "
+            f"action_masks, {masks.shape}"
+        )
+    found[:-1][follows[:-1]] = masks[1:][follows[:-1]]
+    found[terminated] = True
+    return found
 
 
 def _final_observations(

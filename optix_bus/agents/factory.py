@@ -23,6 +23,7 @@ _FRAMEWORKS = {
 #: What an extra brings, where that is more than the package it is called after.
 _PACKAGES = {"tensorflow": ("tensorflow", "keras"), "jax": ("jax", "jaxlib", "flax", "optax")}
 _BUILDERS = {
+    ("tensorflow", "a2c"): "optix_bus.agents.tensorflow.make_a2c:make_a2c",
     ("tensorflow", "dqn"): "optix_bus.agents.tensorflow.make_dqn:make_dqn",
     ("tensorflow", "gaussian_ppo"): "optix_bus.agents.tensorflow.make_ppo:make_gaussian_ppo",
     ("tensorflow", "ppo"): "optix_bus.agents.tensorflow.make_ppo:make_ppo",

@@ -47,16 +47,17 @@ class OffPolicyMemory:
 
     def take(self, experience: Experience, params: Mapping[str, Any]) -> tuple[int, Callable[[], None]]:
         """Store a window. Returns how many gradient steps are due, and a function that takes it all back."""
-        first = self.replay is None
+        before = self.replay
         replay = self._prepared(experience, params)
         steps = int(experience.valid.sum())
+        widened = before is not None and before.mask_entries != replay.mask_entries
         restore, clocks = undo_of(replay, steps), (self.environment_steps, self.gradient_steps)
         replay.add(experience)
         self.environment_steps += steps
 
         def undo() -> None:
             restore()
-            self.replay = None if first else replay
+            self.replay = before if before is None or widened else replay
             self.environment_steps, self.gradient_steps = clocks
 
         due = gradient_steps_due(clocks[0], self.environment_steps, params)
@@ -109,7 +110,10 @@ class OffPolicyMemory:
         observations, actions = (state.arrays.get(name) for name in ("observations", "actions"))
         if observations is None or actions is None:
             raise CheckpointError("the saved replay lacks its observations or actions; it is damaged")
-        replay = self.replay or self._made(observations, actions, params)
+        entries = _entries(state.arrays.get("next_masks"))
+        replay = self.replay or self._made(observations, actions, params, entries)
+        if entries and not replay.mask_entries:
+            replay = replay.resized(replay.capacity, mask_entries=entries)
         replay.load_state(state)
         self.replay = replay
 
@@ -123,16 +127,21 @@ class OffPolicyMemory:
             self.load_state(read_state(str(_beside(path))), params)
 
     def _prepared(self, experience: Experience, params: Mapping[str, Any]) -> ReplayBuffer:
+        entries = _entries(experience.next_masks)
         if self.replay is None:
             seen, done = experience.observations, experience.actions
-            self.replay = self._made(seen[0], done[0], params)
+            self.replay = self._made(seen[0], done[0], params, entries)
         replay = self.replay
+        if entries and not replay.mask_entries:
+            replay = self.replay = replay.resized(replay.capacity, mask_entries=entries)
         if (replay.capacity, replay.n_step) != (params["replay_capacity"], params["n_step"]):
             replay = self.replay = replay.resized(params["replay_capacity"], params["n_step"])
         replay.gamma, replay.alpha = params["gamma"], params["per_alpha"]
         return replay
 
-    def _made(self, observations: Array, actions: Array, params: Mapping[str, Any]) -> ReplayBuffer:
+    def _made(
+        self, observations: Array, actions: Array, params: Mapping[str, Any], mask_entries: int
+    ) -> ReplayBuffer:
         return ReplayBuffer(
             params["replay_capacity"],
             (observations.shape[1:], observations.dtype),
@@ -141,6 +150,7 @@ class OffPolicyMemory:
             gamma=params["gamma"],
             alpha=params["per_alpha"],
             path=self._path,
+            mask_entries=mask_entries,
         )
 
 
@@ -157,6 +167,11 @@ def gradient_steps_due(before: int, after: int, params: Mapping[str, Any]) -> in
     if each is None:
         each = every * params.get("updates_per_step", 1)
     return int(times * each)
+
+
+def _entries(masks: Array | None) -> int:
+    """Of an action mask; 0 where there are none."""
+    return 0 if masks is None else int(masks.shape[-1])
 
 
 def _beside(path: str) -> Path:

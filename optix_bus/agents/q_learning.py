@@ -82,10 +82,11 @@ def learn_values(
     Raises:
         LearningFailure: something was not finite; replay, clocks, weights and moments are as before.
         ConfigurationError: the window has no usable shape.
-        Unsuitable: it holds actions that there are not.
+        Unsuitable: it holds actions that there are not, or that their own masks forbid.
     """
     experience = read_experience(window)
     _check_actions(window.episode_id, experience, n_actions)
+    _check_masks(window.episode_id, experience, n_actions)
     due, forget = memory.take(experience, params)
     found: list[Outcome] = []
     if due:
@@ -162,6 +163,25 @@ def _check_actions(window: int, experience: Experience, n_actions: int) -> None:
             f"window {window}: found actions {int(actions.min())} to {int(actions.max())}, but the network "
             f"has values for 0 to {n_actions - 1}"
         )
+
+
+def _check_masks(window: int, experience: Experience, n_actions: int) -> None:
+    masks, following, valid = experience.action_masks, experience.next_masks, experience.valid
+    if masks is None or following is None:
+        return
+    if masks.shape[2:] != (n_actions,):
+        raise Unsuitable(
+            f"window {window}: found action masks of {list(masks.shape[2:])} entries, expected "
+            f"[{n_actions}], one for each action"
+        )
+    chosen = np.take_along_axis(masks, experience.actions.astype(np.int64)[..., None], axis=2)[..., 0]
+    if not chosen[valid].all():
+        raise Unsuitable(
+            f"window {window}: found {int((~chosen[valid]).sum())} of {int(valid.sum())} actions that their "
+            "own action mask forbids; give the mask that was in force when the action was chosen"
+        )
+    if not following[valid].any(axis=-1).all():
+        raise Unsuitable(f"window {window}: found steps behind which the action masks allow nothing")
 
 
 def _mean(found: list[Outcome], name: str, of: Callable[[Array], Array] = np.asarray) -> float:

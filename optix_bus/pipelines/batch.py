@@ -22,6 +22,7 @@ _BY_ENVIRONMENT = (
     "values",
     "episode_starts",
     "action_masks",
+    "final_action_masks",
 )
 
 

@@ -11,7 +11,7 @@ from optix_bus.pipelines.acting import Actor
 from optix_bus.pipelines.failure import NotFinite, refuse_not_finite
 from optix_bus.pipelines.layout import ActionGate, layout_of
 from optix_bus.pipelines.ledger import EpisodeLedger
-from optix_bus.pipelines.steppers import Ending, Stepper
+from optix_bus.pipelines.steppers import Ending, Info, Stepper
 from optix_bus.pipelines.window import Window
 
 Array = np.ndarray[Any, Any]
@@ -98,13 +98,16 @@ class Collector:
                 window.truncated[step],
                 rows,
             )
+            masks = stepper.masks.now
+            if masks is not None:
+                window.keep_final_masks(step, masks)
             if not self._finite_by_nature:
                 refuse_not_finite(following, "observation")
             refuse_not_finite(window.rewards[step], "reward")
             if info is not None and self._keep_infos:
                 window.keep_info(step, info)
             if ended or self.restarting:
-                self._turn(window, step, ended, finals)
+                self._turn(window, step, ended, finals, info)
         self.observations = window.observations[steps].copy()
         self.starts = window.starts[steps].copy()
         self.memory = actor.memory()
@@ -133,7 +136,9 @@ class Collector:
             refuse_not_finite(now, "observation")
         self._resetting = False
 
-    def _turn(self, window: Window, step: int, ended: list[int], finals: dict[int, Any]) -> None:
+    def _turn(
+        self, window: Window, step: int, ended: list[int], finals: dict[int, Any], info: Info | None
+    ) -> None:
         """Close the books of episodes that ended with this step, open those of episodes that began."""
         restarted, self.restarting = self.restarting, []
         for row in restarted:
@@ -152,6 +157,8 @@ class Collector:
         else:
             for row in over:
                 window.keep_final(step, row, finals[row])
+                if window.final_action_masks is not None:
+                    window.final_action_masks[step, row] = self.stepper.masks.of_final(row, info or {})
                 self._begin_by_itself(window, step, row)
 
     def _begin_by_itself(self, window: Window, step: int, row: int) -> None:

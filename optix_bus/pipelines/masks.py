@@ -49,6 +49,27 @@ class ActionMasks:
             if self.now is not None:
                 self.now[row] = True
             return
+        mask = self._checked(given)
+        if self.now is None:
+            self.now = np.ones((self._environments, len(mask)), bool)
+        self.now[row] = mask
+
+    def of_final(self, row: int, infos: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
+        """What one environment said with the last observation of its episode, where the next has begun in the
+        same step: ``[entries]``, from ``infos["final_info"]``; silence allows everything.
+
+        Raises:
+            ValueError: as `note`.
+        """
+        last = infos.get("final_info")
+        masks = last.get(KEY) if isinstance(last, Mapping) else None
+        told = last.get(f"_{KEY}") if isinstance(last, Mapping) else None
+        if masks is None or (told is not None and not told[row]):
+            return np.ones(sum(self._parts), bool)
+        return self._checked(_of_row(masks, row))
+
+    def _checked(self, given: Any) -> npt.NDArray[np.bool_]:
+        """One mask ``[entries]``."""
         mask = _flat(given)
         if mask.shape != (sum(self._parts),):
             raise ValueError(
@@ -59,9 +80,7 @@ class ActionMasks:
             if not mask[start : start + size].any():
                 raise ValueError(f"info['{KEY}'] allows no action: {mask.astype(int).tolist()}")
             start += size
-        if self.now is None:
-            self.now = np.ones((self._environments, len(mask)), bool)
-        self.now[row] = mask
+        return mask
 
     def note_all(self, infos: Mapping[str, Any], rows: Iterable[int]) -> None:
         """The same for infos in the form of Gymnasium's vector environments."""

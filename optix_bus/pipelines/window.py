@@ -36,6 +36,8 @@ class Window:
         self.log_probs: Array | None = None
         self.values: Array | None = None
         self.action_masks: Array | None = None
+        #: What was allowed where each step led to, before any reset.
+        self.final_action_masks: Array | None = None
         #: What the policy remembered before the first step, ``[B, ...]``.
         self.memory: Array | None = None
         self._infos: dict[int, dict[str, Any]] = {}
@@ -58,6 +60,12 @@ class Window:
         if self.action_masks is None:
             self.action_masks = np.ones((*self.rewards.shape, masks.shape[1]), bool)
         self.action_masks[step] = masks
+
+    def keep_final_masks(self, step: int, masks: Array) -> None:
+        """Copy what the environments allow ``[B, entries]`` after this step, before any reset."""
+        if self.final_action_masks is None:
+            self.final_action_masks = np.ones((*self.rewards.shape, masks.shape[1]), bool)
+        self.final_action_masks[step] = masks
 
     def keep_info(self, step: int, info: dict[str, Any]) -> None:
         """Remember what the environments said with this step."""
@@ -91,8 +99,15 @@ class Window:
             episode_starts=self.starts[:-1],
             hidden_states=self.memory,
             valid=self.valid,
-            action_masks=self.action_masks,
+            action_masks=self.masks(),
+            final_action_masks=self.final_action_masks,
         )
+
+    def masks(self) -> Array | None:
+        """``[T, B, entries]``; all True where the first mask came with the last step."""
+        if self.action_masks is None and self.final_action_masks is not None:
+            return np.ones_like(self.final_action_masks)
+        return self.action_masks
 
     def final_observations(self) -> Array:
         """``[T, B, ...]``: the true next observation of each step."""

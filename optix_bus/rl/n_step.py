@@ -30,6 +30,7 @@ class Steps:
         terminated: the episode ended, nothing follows.
         goes_on: the next row is the next step of the same episode; of the last row: it may come yet.
         waiting: a transition that starts here is still due.
+        next_masks: ``[T, B, entries]`` which actions are allowed where each step led to, or None.
     """
 
     observations: Array
@@ -39,10 +40,12 @@ class Steps:
     terminated: Bools
     goes_on: Bools
     waiting: Bools
+    next_masks: Bools | None = None
 
     def arrays(self) -> dict[str, Array]:
-        """All of them by name."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        """All that there are by name."""
+        found = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: array for name, array in found.items() if array is not None}
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class NStepTransitions:
         next_observations: ``[M, *obs_shape]`` where they end.
         terminated: ``[M]``: nothing follows, the bootstrap is 0.
         steps: ``[M]`` how many there are, 1..n.
+        next_masks: ``[M, entries]`` which actions are allowed where they end, or None.
     """
 
     observations: Array
@@ -64,6 +68,7 @@ class NStepTransitions:
     next_observations: Array
     terminated: Bools
     steps: npt.NDArray[np.int64]
+    next_masks: Bools | None = None
 
 
 class NStepWindows:
@@ -161,4 +166,5 @@ def _transitions(block: Steps, chosen: Bools, reach: npt.NDArray[np.int64], n: i
         rows(block.next_observations, last),
         rows(block.terminated, last),
         steps,
+        None if block.next_masks is None else rows(block.next_masks, last),
     )

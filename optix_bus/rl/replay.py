@@ -6,7 +6,9 @@ https://arxiv.org/abs/1511.05952.
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +29,7 @@ Indices = npt.NDArray[np.int64]
 
 #: Added to each |error|, so that no transition can never be drawn again.
 EPSILON = 1e-6
+_MASKS = "next_masks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Transitions:
         indices: ``[B]`` for `ReplayBuffer.update_priorities`.
         terminated: ``[B]`` bool.
         steps: ``[B]`` number of steps of each transition, 1..n.
+        next_masks: ``[B, entries]`` which actions are allowed in ``next_observations``, None where all are.
     """
 
     observations: Array
@@ -55,6 +59,7 @@ class Transitions:
     indices: Indices
     terminated: npt.NDArray[np.bool_]
     steps: npt.NDArray[np.int64]
+    next_masks: npt.NDArray[np.bool_] | None = None
 
 
 class ReplayBuffer:
@@ -72,6 +77,7 @@ class ReplayBuffer:
         path: folder of mapped files instead of memory; without one, above `optix_bus.rl.ring.IN_MEMORY`
             bytes, a temporary file.
         epsilon: added to each |error| that becomes a priority.
+        mask_entries: of an action mask; 0 keeps none, and everything is allowed.
 
     Raises:
         ConfigurationError: a number is out of range.
@@ -87,6 +93,7 @@ class ReplayBuffer:
         alpha: float = 0.0,
         path: str | os.PathLike[str] | None = None,
         epsilon: float = EPSILON,
+        mask_entries: int = 0,
     ) -> None:
         for name, found, low in (("capacity", capacity, 1), ("n_step", n_step, 1)):
             if found < low:
@@ -94,6 +101,8 @@ class ReplayBuffer:
         self.n_step = int(n_step)
         self.gamma = float(gamma)
         self.epsilon = float(epsilon)
+        self.mask_entries = int(mask_entries)
+        masks = {_MASKS: ((self.mask_entries,), np.bool_)} if self.mask_entries else {}
         self._ring = Ring(
             capacity,
             {
@@ -103,6 +112,7 @@ class ReplayBuffer:
                 "next_observations": observation,
                 "terminated": ((), np.bool_),
                 "steps": ((), np.int64),
+                **masks,
                 # Before the exponent: alpha may change, and the content stays.
                 "priorities": ((), np.float64),
             },
@@ -163,7 +173,19 @@ class ReplayBuffer:
         return self.add_steps(steps_of(window, columns["observations"].dtype, columns["actions"].dtype))
 
     def add_steps(self, steps: Steps) -> int:
-        """Take in single steps that say themselves where they lead; returns how many were stored."""
+        """Take in single steps that say themselves where they lead; returns how many were stored.
+
+        Raises:
+            ConfigurationError: they have action masks of another size than this replay keeps.
+        """
+        if self.mask_entries and steps.next_masks is None:
+            shape = (*steps.rewards.shape, self.mask_entries)
+            steps = dataclasses.replace(steps, next_masks=np.ones(shape, bool))
+        found = 0 if steps.next_masks is None else steps.next_masks.shape[-1]
+        if found != self.mask_entries:
+            raise ConfigurationError(
+                f"found action masks of {found} entries for a replay that keeps {self.mask_entries}"
+            )
         return self._store(self._windows.take(steps))
 
     def flush(self) -> int:
@@ -221,6 +243,7 @@ class ReplayBuffer:
             indices,
             terminated,
             steps,
+            columns[_MASKS][indices] if self.mask_entries else None,
         )
 
     def update_priorities(self, indices: npt.ArrayLike, errors: npt.ArrayLike) -> None:
@@ -252,7 +275,8 @@ class ReplayBuffer:
         return NamedArrays(arrays, {"replay": numbers})
 
     def load_state(self, state: NamedArrays) -> None:
-        """Go on from what `state` returned. A replay of another capacity takes the newest that fit.
+        """Go on from what `state` returned. A replay of another capacity takes the newest that fit; where
+        only this one keeps action masks, everything was allowed.
 
         Raises:
             CheckpointError: it is the state of a replay of other observations, actions or n; nothing has
@@ -269,19 +293,22 @@ class ReplayBuffer:
                 f"found a replay of {numbers['n_step']}-step transitions, expected {self.n_step}: set n_step "
                 "to that, or begin with an empty replay"
             )
+        arrays = _masked(state.arrays, self.mask_entries) if self.mask_entries else state.arrays
         try:
-            self._ring.load_state(state.arrays, int(numbers["written"]), int(numbers["capacity"]))
+            self._ring.load_state(arrays, int(numbers["written"]), int(numbers["capacity"]))
         except ValueError as error:
             raise CheckpointError(f"the saved replay belongs to another agent: {error}") from error
         front = "open."
         self._windows.load_state(
-            {name.removeprefix(front): a for name, a in state.arrays.items() if name.startswith(front)}
+            {name.removeprefix(front): a for name, a in arrays.items() if name.startswith(front)}
         )
         self._greatest = float(numbers["greatest"])
         self._plant()
 
-    def resized(self, capacity: int, n_step: int | None = None) -> ReplayBuffer:
-        """A replay in memory with the newest content of this one and another capacity or n.
+    def resized(
+        self, capacity: int, n_step: int | None = None, mask_entries: int | None = None
+    ) -> ReplayBuffer:
+        """A replay in memory with the newest content of this one and another capacity or n, or with masks.
 
         With another n, transitions keep the steps they have (at most the new n are possible for later ones);
         open ends are ended first, and where n shrinks, longer transitions are left out.
@@ -295,6 +322,7 @@ class ReplayBuffer:
             self.gamma,
             self._alpha,
             epsilon=self.epsilon,
+            mask_entries=self.mask_entries if mask_entries is None else mask_entries,
         )
         if n == self.n_step:
             new.load_state(self.state())
@@ -305,6 +333,7 @@ class ReplayBuffer:
         rows = {name: column[order] for name, column in columns.items()}
         rewards = np.zeros((len(order), n), np.float32)
         rewards[:, : self.n_step] = rows["rewards"][:, :n]
+        rows = _masked(rows, new.mask_entries) if new.mask_entries else rows
         new._ring.add({**rows, "rewards": rewards})
         new._greatest = self._greatest
         new._plant()
@@ -315,6 +344,7 @@ class ReplayBuffer:
         for each in found:
             count = len(each.steps)
             rows = {name: getattr(each, name) for name in each.__dataclass_fields__}
+            rows = rows if self.mask_entries else {n: a for n, a in rows.items() if n != _MASKS}
             places = self._ring.add({**rows, "priorities": np.full(count, self._greatest)})
             if self._tree is not None:
                 self._tree.set(places, np.full(len(places), self._greatest**self._alpha))
@@ -328,3 +358,13 @@ class ReplayBuffer:
             return
         self._tree = SumTree(self._ring.capacity)
         self._tree.fill(self._ring.columns["priorities"][: len(self._ring)] ** self._alpha)
+
+
+def _masked(arrays: Mapping[str, Array], entries: int) -> dict[str, Array]:
+    """Columns and open ends with masks that allow everything, where there were none."""
+    found = dict(arrays)
+    for front, like in (("", "steps"), ("open.", "rewards")):  # both have nothing behind the rows
+        if f"{front}{like}" in found:
+            shape = (*found[f"{front}{like}"].shape, entries)
+            found.setdefault(f"{front}{_MASKS}", np.ones(shape, bool))
+    return found

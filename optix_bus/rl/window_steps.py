@@ -49,7 +49,10 @@ class Window(Protocol):
 
 
 def steps_of(window: Window, observation: npt.DTypeLike, action: npt.DTypeLike) -> Steps:
-    """The steps of a window, in the given dtypes; ``next_observations`` of terminated ones mean nothing."""
+    """The steps of a window, in the given dtypes; ``next_observations`` of terminated ones mean nothing.
+
+    A window may also have ``next_masks`` ``[T, B, entries]``: which actions were allowed where each step led.
+    """
     observations = np.asarray(window.observations, observation)
     next_observations = np.concatenate([observations[1:], observations[-1:]])
     next_observations.reshape(-1, *observations.shape[2:])[window.after_rows] = window.after
@@ -64,4 +67,5 @@ def steps_of(window: Window, observation: npt.DTypeLike, action: npt.DTypeLike) 
         terminated=np.asarray(window.terminated, bool),
         goes_on=goes_on,
         waiting=valid,
+        next_masks=getattr(window, "next_masks", None),
     )

@@ -236,7 +236,7 @@ def test_masks_of_another_size_and_those_that_allow_nothing_are_refused():
 # Learning
 
 
-def _window(seed=0, spaces=VECTOR, entries=3, **changes):
+def masked_window(seed=0, spaces=VECTOR, entries=3, **changes):
     masks = _masks(48 * 4, entries, seed)
     draws = np.random.default_rng(seed).random(masks.shape) * masks
     if entries == 3:
@@ -266,7 +266,7 @@ def test_loss_and_gradients_are_those_of_the_allowed_actions_alone(spaces):
         agent._actor[-1].weight.mul_(50.0)
     entries = agent._actions().outputs
     batch = _batch(
-        agent, _window(0, spaces, entries, log_probs=np.full((48, 4), -0.8)), {"policy_version": -1}
+        agent, masked_window(0, spaces, entries, log_probs=np.full((48, 4), -0.8)), {"policy_version": -1}
     )
     params, actor, critic = agent._hyperparams.params, agent._actor, agent._critic
     names = ("observations", "actions", "log_probs", "advantages", "returns", "values", "masks")
@@ -306,7 +306,7 @@ def test_loss_and_gradients_are_those_of_the_allowed_actions_alone(spaces):
 @pytest.mark.parametrize("spaces", [VECTOR, PAIRS], ids=lambda s: s.environment)
 def test_the_first_ratio_is_one_and_what_was_recorded_agrees(spaces, fast):
     agents = [make_agent(spaces, seed=0, hyperparams={"n_epochs": 2}) for _ in range(2)]
-    window = _window(0, spaces, agents[0]._actions().outputs)
+    window = masked_window(0, spaces, agents[0]._actions().outputs)
     shape = window.action_masks.shape
     acted = agents[0].act_batch(
         window.observations.reshape(-1, 4), action_masks=window.action_masks.reshape(-1, shape[-1])
@@ -328,7 +328,7 @@ def test_by_hand_and_by_torch_a_masked_agent_learns_the_same():
     agents[1]._fast = False
     assert isinstance(agents[1]._way_to_update(), AutogradPPO)
     for number in range(3):
-        reports = [agent.learn(_window(number)) for agent in agents]
+        reports = [agent.learn(masked_window(number)) for agent in agents]
         assert reports[0] == pytest.approx(reports[1], rel=1e-3, abs=1e-4)
     one, two = (agent.state().arrays for agent in agents)
     for name in one:
@@ -337,7 +337,7 @@ def test_by_hand_and_by_torch_a_masked_agent_learns_the_same():
 
 def test_masks_that_do_not_fit_the_window_are_refused():
     agent = make_agent(VECTOR, seed=0)
-    window = _window()
+    window = masked_window()
     window.action_masks = np.zeros((48, 4, 3), bool)
     with pytest.raises(Unsuitable, match=r"of \d+ actions in the window that their own action mask forbids"):
         agent.learn(window)

@@ -18,6 +18,7 @@ FRAMEWORKS = ("torch", "tensorflow", "jax", "gymnasium")
 NODES = sorted(path.stem for path in (ROOT / "nodes").glob("*.py") if path.stem != "__init__")
 #: Names of other implementations for what has a plainer name here.
 ALIASES = {
+    "FlaxEvaluator": "ReturnEvaluator",
     "TFEvaluator": "ReturnEvaluator",
     "TFTD3Agent": "TFTDDAgent",
     "TorchEvaluator": "ReturnEvaluator",

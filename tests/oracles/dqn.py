@@ -22,11 +22,22 @@ def values(layers: Layers, observation: Array) -> tuple[Array, list[Array]]:
 
 
 def target(
-    online: Layers, frozen: Layers, reward: float, following: Array, discount: float, double: bool
+    online: Layers,
+    frozen: Layers,
+    reward: float,
+    following: Array,
+    discount: float,
+    double: bool,
+    allowed: Array | None = None,
 ) -> float:
-    """``r + discount * Q'(s', argmax_a Q(s', a))``, with Q' in the place of Q where it is not double."""
+    """``r + discount * Q'(s', argmax_a Q(s', a))``, with Q' in the place of Q where it is not double.
+
+    The maximum goes over the allowed actions of s', where those are given.
+    """
     ahead, _ = values(frozen, following)
-    chosen = int(np.argmax(values(online, following)[0] if double else ahead))
+    choice = values(online, following)[0] if double else ahead
+    those = range(len(choice)) if allowed is None else [a for a in range(len(choice)) if allowed[a]]
+    chosen = max(those, key=lambda a: float(choice[a]))
     return reward + discount * float(ahead[chosen])
 
 
@@ -35,12 +46,12 @@ def loss(
 ) -> tuple[float, Layers, list[float]]:
     """Mean of ``w * huber(Q(s, a) - y)``, its gradient by layer, and the errors.
 
-    Rows are (observation, action, reward, following, discount, weight).
+    Rows are (observation, action, reward, following, discount, weight) and perhaps what is allowed next.
     """
     total, errors = 0.0, []
     gradient = [(np.zeros_like(w, np.float64), np.zeros_like(b, np.float64)) for w, b in online]
-    for observation, action, reward, following, discount, weight in rows:
-        y = target(online, frozen, reward, following, discount, double)
+    for observation, action, reward, following, discount, weight, *allowed in rows:
+        y = target(online, frozen, reward, following, discount, double, *allowed)
         q, inputs = values(online, observation)
         error = float(q[action]) - y
         errors.append(error)

@@ -97,8 +97,10 @@ class CategoricalPolicy:
         self._rng = rng
 
 
-def forbid(logits: Array, masks: Array) -> None:
-    """Give the logits ``[B, n]`` of what masks of that shape forbid no probability, in place.
+def forbid(logits: Array, masks: Array, stand_in: float = FORBIDDEN) -> None:
+    """Put ``stand_in`` in the place of logits ``[B, n]`` of what masks of that shape forbid, in place.
+
+    By itself that is the logit of what has no probability.
 
     Raises:
         Unsuitable: the masks are for another number of actions, or forbid all of them.
@@ -112,7 +114,7 @@ def forbid(logits: Array, masks: Array) -> None:
     if not allowed.any(axis=1).all():
         row = int(allowed.any(axis=1).argmin())
         raise Unsuitable(f"found an action mask that allows nothing, in row {row}")
-    np.copyto(logits, np.float32(FORBIDDEN), where=~allowed)
+    np.copyto(logits, np.float32(stand_in), where=~allowed)
 
 
 def only_allowed(actions: Array, masks: Array) -> None:

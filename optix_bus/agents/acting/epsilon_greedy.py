@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from optix_bus.agents.acting.categorical import Logits
+from optix_bus.agents.acting.categorical import Logits, forbid
 from optix_bus.interfaces import Acting
 
 
@@ -46,9 +47,20 @@ class EpsilonGreedyPolicy:
         """Probability with which the next action is any."""
         return min(1.0, max(self._floor, self._start * self._decay**self._steps))
 
-    def act_batch(self, observations: np.ndarray[Any, Any], *, deterministic: bool = False) -> Acting:
-        """Act for ``[B, *obs_shape]``: actions int64 ``[B]``, without log-probabilities."""
+    def act_batch(
+        self,
+        observations: np.ndarray[Any, Any],
+        *,
+        deterministic: bool = False,
+        action_masks: np.ndarray[Any, Any] | None = None,
+    ) -> Acting:
+        """Act for ``[B, *obs_shape]``: actions int64 ``[B]``, without log-probabilities.
+
+        Where ``action_masks`` ``[B, n_actions]`` are False, an action is neither the best nor explored.
+        """
         values, count = self._forward(np.asarray(observations))
+        if action_masks is not None:
+            forbid(values[:count], action_masks, -np.inf)
         actions = values[:count].argmax(axis=1)
         if deterministic:
             return Acting(actions)
@@ -60,14 +72,25 @@ class EpsilonGreedyPolicy:
         explores = draws < epsilon
         if explores.any():
             # What is below epsilon is uniform there: the same number says which action.
-            n = values.shape[1]
-            actions[explores] = np.minimum(draws[explores] * (n / epsilon), n - 1).astype(np.int64)
+            if action_masks is None:
+                n = values.shape[1]
+                actions[explores] = np.minimum(draws[explores] * (n / epsilon), n - 1).astype(np.int64)
+            else:
+                allowed = np.asarray(action_masks, bool)[explores]
+                actions[explores] = _any_of(allowed, draws[explores] / epsilon)
         return Acting(actions)
 
     def reseed(self, rng: np.random.Generator) -> None:
         """Draw all randomness of acting from this generator from now on, and explore as at first."""
         self._rng = rng
         self._steps = 0
+
+
+def _any_of(allowed: npt.NDArray[np.bool_], draws: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """One of the allowed actions ``[rows, n]`` for each row, by uniform numbers ``[rows]`` below 1."""
+    numbers = np.cumsum(allowed, axis=1)
+    which = np.minimum((draws * numbers[:, -1]).astype(np.int64), numbers[:, -1] - 1)
+    return np.asarray((numbers > which[:, None]).argmax(axis=1))
 
 
 def make(

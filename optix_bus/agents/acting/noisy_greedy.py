@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from optix_bus.agents.acting.categorical import forbid
 from optix_bus.interfaces import Acting
 
 Array = np.ndarray[Any, Any]
@@ -44,8 +45,17 @@ class NoisyGreedyPolicy:
         self._forward = forward
         self._rng = rng
 
-    def act_batch(self, observations: np.ndarray[Any, Any], *, deterministic: bool = False) -> Acting:
-        """Act for ``[B, *obs_shape]``: actions int64 ``[B]``, without log-probabilities."""
+    def act_batch(
+        self,
+        observations: np.ndarray[Any, Any],
+        *,
+        deterministic: bool = False,
+        action_masks: np.ndarray[Any, Any] | None = None,
+    ) -> Acting:
+        """Act for ``[B, *obs_shape]``: actions int64 ``[B]``, without log-probabilities.
+
+        Where ``action_masks`` ``[B, n_actions]`` are False, an action is never the best.
+        """
         observed = np.asarray(observations)
         if deterministic:
             self._forward.set_noise(None)
@@ -55,6 +65,8 @@ class NoisyGreedyPolicy:
             shape = (len(observed), self._forward.noise_size)
             self._forward.set_noise(self._rng.standard_normal(shape, np.float32))
         values, count = self._forward(observed)
+        if action_masks is not None:
+            forbid(values[:count], action_masks, -np.inf)
         return Acting(values[:count].argmax(axis=1))
 
     def reseed(self, rng: np.random.Generator) -> None:

@@ -34,7 +34,7 @@ A2C = Card(
     paper="Mnih et al. 2016, Asynchronous Methods for Deep Reinforcement Learning, "
     "https://arxiv.org/abs/1602.01783; without a critic Williams 1992, Simple Statistical Gradient-Following "
     "Algorithms for Connectionist Reinforcement Learning, https://doi.org/10.1007/BF00992696",
-    frameworks=("torch",),
+    frameworks=("torch", "tensorflow"),
     hyperparameters=A2CHyperparameters,
     bounds={"learning_rate": (1e-4, 3e-3), "gamma": (0.95, 0.999), "entropy_coef": (0.001, 0.05)},
     log_params=("learning_rate",),
@@ -45,6 +45,8 @@ A2C = Card(
         "the paper's 5 steps are the window of the pipeline.",
         "RMSProp keeps its statistics for one learner, there is none to share them with.",
         "Advantages are those of generalised advantage estimation; at gae_lambda 1 they are the paper's.",
+        "Where info['action_mask'] forbids actions, they have probability 0 in acting and learning: Huang "
+        "and Ontanon 2022, https://arxiv.org/abs/2006.14171.",
         "Policy and value have separate networks unless the user's own network gives both.",
     ),
 )

@@ -46,6 +46,8 @@ DQN = Card(
         "A window's gradient steps are made when it is complete: as many as its steps call for, with the "
         "target network taken over in between where target_update_freq says so.",
         "Epsilon falls exponentially with the steps of the environment; the authors' falls linearly.",
+        "Where info['action_mask'] forbids actions, they are neither explored nor the best, here and in what "
+        "is bootstrapped on.",
         "New transitions get the greatest priority of all so far, and per_beta rises to 1.",
     ),
     is_on_policy=False,

@@ -48,6 +48,8 @@ RAINBOW = Card(
         "Priorities are the divergence from the target distribution, per_beta rises to 1.",
         "Rows of a batch of environments act under noise of their own; the rows of a gradient step share it.",
         "A truncated step bootstraps on its final observation; fewer steps at an episode's end.",
+        "Where info['action_mask'] forbids actions, they are neither explored nor the best, here and in what "
+        "is bootstrapped on.",
         "Adam has the framework's epsilon, 1e-8; the paper has 1.5e-4.",
     ),
     is_on_policy=False,

@@ -64,7 +64,9 @@ class HandmadeDQN:
         index = np.arange(size)
         for step in range(steps):
             part = slice(step * size, (step + 1) * size)
-            ahead = self._ahead(np.ascontiguousarray(following[:, part]), index, params["double"])
+            forbidden = None if batch.next_masks is None else ~batch.next_masks[part].T
+            entering = np.ascontiguousarray(following[:, part])
+            ahead = self._ahead(entering, index, params["double"], forbidden)
             ahead *= batch.discounts[part]
             ahead += batch.rewards[part]
             values = self._mlp.forward(self._layers, np.ascontiguousarray(x[:, part]))
@@ -86,9 +88,19 @@ class HandmadeDQN:
             numbers[:, step] = loss, float(taken.mean()), norm
         return Outcome(errors.astype(np.float64), *numbers)
 
-    def _ahead(self, following: Float32, index: npt.NDArray[np.int64], double: bool) -> Float32:
-        """What the target says ``[n]`` of the best next actions, a fresh array."""
+    def _ahead(
+        self,
+        following: Float32,
+        index: npt.NDArray[np.int64],
+        double: bool,
+        forbidden: npt.NDArray[np.bool_] | None,
+    ) -> Float32:
+        """What the target says ``[n]`` of the best next actions that are allowed, a fresh array."""
+        layers = self._layers if double else self._target_layers
+        choice = self._mlp.forward(layers, following)
+        if forbidden is not None:
+            choice[forbidden] = -np.inf
         if not double:
-            return np.asarray(self._mlp.forward(self._target_layers, following).max(axis=0))
-        best = self._mlp.forward(self._layers, following).argmax(axis=0)
+            return np.asarray(choice.max(axis=0))
+        best = choice.argmax(axis=0)
         return np.asarray(self._mlp.forward(self._target_layers, following)[best, index])

@@ -25,7 +25,7 @@ from optix_bus.agents.jax.networks import (
 from optix_bus.agents.jax.parts import FlaxParts
 from optix_bus.agents.jax.ppo_program import Networks
 from optix_bus.agents.jax.ppo_update import JaxPPO
-from optix_bus.agents.masked_acting import MaskedActing
+from optix_bus.agents.masked_acting import ProbableActing
 from optix_bus.agents.policy_learner import PolicyLearner
 from optix_bus.errors import ConfigurationError
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
@@ -35,7 +35,7 @@ from optix_bus.types import ArraySpec, HyperparamSet, SpaceSpec
 ADAM = optax.scale_by_adam(eps=1e-5)
 
 
-class FlaxPPOAgent(MaskedActing, PolicyLearner):
+class FlaxPPOAgent(ProbableActing, PolicyLearner):
     """PPO with the clipped objective and GAE, each update one compiled program; see `TorchPPOAgent`.
 
     The first window of a kind compiles for about a second; others of similar length, and every change of a

@@ -85,7 +85,8 @@ class TensorFlowActing(LiveActing):
         trainable = [by_variable[id(v)] for v in self._actor.trainable_variables]
         rest = [by_variable[id(v)] for v in self._actor.non_trainable_variables]
         outputs, _ = self._actor.stateless_call(trainable, rest, x, training=False)
-        return outputs
+        # A model may give its values beside what it acts with.
+        return outputs[0] if isinstance(outputs, tuple | list) else outputs
 
     def _weights_mark(self) -> tuple[Any, ...]:
         """The weights themselves, hashed: TensorFlow does not count changes."""

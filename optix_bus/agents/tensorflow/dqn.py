@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from optix_bus.agents.cards.dqn import DQN
 from optix_bus.agents.epsilon import Epsilon
+from optix_bus.agents.masked_acting import MaskedActing
 from optix_bus.agents.q_learning import learn_values
 from optix_bus.agents.tensorflow.base import trainable
 from optix_bus.agents.tensorflow.dqn_update import GraphDQN
@@ -18,7 +19,7 @@ from optix_bus.rl import ObsNormalizer
 from optix_bus.types import EpisodeData, HyperparamSet, SpaceSpec
 
 
-class TFDQNAgent(TensorFlowReplayLearner):
+class TFDQNAgent(MaskedActing, TensorFlowReplayLearner):
     """Values of discrete actions from a replay; double, with priorities and n-step returns where asked for.
 
     Epsilon, learning and the takeover by the target network follow the steps of the environment and the

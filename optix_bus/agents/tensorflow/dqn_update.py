@@ -6,7 +6,7 @@ van Hasselt et al. 2016, https://arxiv.org/abs/1509.06461, equation 4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import tensorflow as tf
 from optix_bus.agents.q_learning import Outcome
 from optix_bus.agents.tensorflow.adam import apply_gradients
 from optix_bus.agents.tensorflow.base import trainable
+from optix_bus.agents.tensorflow.graphs import rows_of
 from optix_bus.agents.tensorflow.networks import graph
 from optix_bus.agents.tensorflow.parts import snapshot
 from optix_bus.agents.tensorflow.ppo_update import clip_by_norm
@@ -31,8 +32,8 @@ class GraphDQN:
         optimizer: of Keras, built for the network.
 
     Attributes:
-        traces: how often the update was traced; only another shape of observations, and switching ``double``,
-            need another graph.
+        traces: how often the update was traced; only another shape of observations, switching ``double``, and
+            masks need another graph.
     """
 
     def __init__(self, network: Any, target: Any, optimizer: Any) -> None:
@@ -56,12 +57,13 @@ class GraphDQN:
             np.asarray(batch.next_observations, np.float32),
             np.asarray(batch.actions, np.int32),
             columns,
+            *(() if batch.next_masks is None else (batch.next_masks,)),
         )
-        run = self._function(bool(params["double"]), arrays[0].shape[1:])
+        run = self._function(bool(params["double"]), arrays)
         errors, reports = run(
-            *(tf.constant(array) for array in arrays),
             tf.constant(steps, tf.int32),
             tf.constant(params["max_grad_norm"], tf.float32),
+            *(tf.constant(array) for array in arrays),
         )
         return Outcome(np.asarray(errors, np.float64), *np.asarray(reports, np.float64).T)
 
@@ -77,28 +79,28 @@ class GraphDQN:
         """Whether all weights are."""
         return all_finite(self._network.weights)
 
-    def _function(self, double: bool, shape: tuple[int, ...]) -> Any:
-        if (double, shape) not in self._functions:
+    def _function(self, double: bool, arrays: Sequence[Any]) -> Any:
+        specs = [rows_of(array) for array in arrays]
+        key = (double, *specs)
+        if key not in self._functions:
 
             def steps_of(*tensors: Any) -> tuple[Any, Any]:
                 self.traces += 1
                 return self._steps(*tensors, double=double)
 
-            seen = tf.TensorSpec([None, *shape], tf.float32)
-            rest = [tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, 3], tf.float32)]
             numbers = [tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)]
-            self._functions[double, shape] = graph(steps_of, [seen, seen, *rest, *numbers], self._network)
-        return self._functions[double, shape]
+            self._functions[key] = graph(steps_of, [*numbers, *specs], self._network)
+        return self._functions[key]
 
     def _steps(
         self,
+        steps: Any,
+        max_norm: Any,
         observations: Any,
         following: Any,
         actions: Any,
         columns: Any,
-        steps: Any,
-        max_norm: Any,
-        *,
+        *masks: Any,
         double: bool,
     ) -> tuple[Any, Any]:
         """Errors ``[rows]`` and loss, q_mean and grad_norm ``[steps, 3]``."""
@@ -107,9 +109,11 @@ class GraphDQN:
         def step(number: Any, errors: Any, reports: Any) -> tuple[Any, Any, Any]:
             rows = slice(number * size, (number + 1) * size)
             rewards, discounts, weights = tf.unstack(columns[rows], axis=1)
-            ahead = self._target(following[rows], training=False)
+            allowed = [each[rows] for each in masks]
+            ahead = among(self._target(following[rows], training=False), *allowed)
             if double:
-                chosen = tf.argmax(self._network(following[rows], training=False), axis=1)
+                choice = among(self._network(following[rows], training=False), *allowed)
+                chosen = tf.argmax(choice, axis=1)
                 values = tf.gather(ahead, chosen, axis=1, batch_dims=1)
             else:
                 values = tf.reduce_max(ahead, axis=1)
@@ -129,6 +133,11 @@ class GraphDQN:
             lambda number, *_: number < steps, step, start, parallel_iterations=1
         )
         return errors.concat(), reports.stack()
+
+
+def among(values: Any, allowed: Any = None) -> Any:
+    """Action values ``[n, n_actions]`` with those that masks of that shape forbid at minus infinity."""
+    return values if allowed is None else tf.where(allowed, values, tf.constant(-np.inf, values.dtype))
 
 
 def q_loss(network: Any, observations: Any, actions: Any, targets: Any, weights: Any) -> tuple[Any, Any, Any]:

@@ -32,7 +32,9 @@ def make_sac(
     params, seed = complete(SAC, hyperparams), draw_seed(seed)
     dim = math.prod(spaces.action.shape)
     with tf.device(resolve_device(device)):
-        actor, critic1, critic2 = _networks(spaces, hidden_sizes or (256, 256), 2 * dim, seed)
+        actor, critic1, critic2 = _networks(
+            spaces, (256, 256) if hidden_sizes is None else hidden_sizes, 2 * dim, seed
+        )
         roles = {f"{role}_optimizer": _adam(params) for role in ("actor", "critic", "alpha")}
         options: dict[str, Any] = {"hyperparams": params, "spaces": spaces, "seed": seed, **roles}
         return TFSACAgent(actor, critic1, critic2, dim, **options)
@@ -49,7 +51,9 @@ def make_td3(
     params, seed = complete(TD3, hyperparams), draw_seed(seed)
     dim = math.prod(spaces.action.shape)
     with tf.device(resolve_device(device)):
-        actor, critic1, critic2 = _networks(spaces, hidden_sizes or (400, 300), dim, seed)
+        actor, critic1, critic2 = _networks(
+            spaces, (400, 300) if hidden_sizes is None else hidden_sizes, dim, seed
+        )
         roles = {f"{role}_optimizer": _adam(params) for role in ("actor", "critic")}
         options: dict[str, Any] = {"hyperparams": params, "spaces": spaces, "seed": seed, **roles}
         return TFTDDAgent(actor, critic1, critic2, dim, **options)

@@ -37,7 +37,9 @@ def make_ppo(
     outputs = head_for(spaces.action).outputs
     assert outputs is not None
     with tf.device(resolve_device(device)):
-        actor, critic = _networks(spaces, hidden_sizes or _SIZES, outputs, seed)
+        actor, critic = policy_and_value(
+            spaces, _SIZES if hidden_sizes is None else hidden_sizes, outputs, seed
+        )
         return TFPPOAgent(actor, critic, _optimizer(params), params, seed=seed, spaces=spaces)
 
 
@@ -56,7 +58,9 @@ def make_gaussian_ppo(
     with tf.device(resolve_device(device)):
         # Half of the reach of an action: Andrychowicz et al. 2021, arXiv 2006.05990, section 3.2.
         log_std = (math.log(0.5),) * dim
-        actor, critic = _networks(spaces, hidden_sizes or _SIZES, dim, seed, log_std)
+        actor, critic = policy_and_value(
+            spaces, _SIZES if hidden_sizes is None else hidden_sizes, dim, seed, log_std
+        )
         return TFGaussianPPOAgent(
             actor,
             critic,
@@ -75,9 +79,10 @@ def draw_seed(seed: int | None) -> int:
     return int(tf.random.uniform([], maxval=2**62, dtype=tf.int64)) if seed is None else seed
 
 
-def _networks(
+def policy_and_value(
     spaces: SpaceSpec, hidden_sizes: Sequence[int], outputs: int, seed: int, log_std: Sequence[float] = ()
 ) -> tuple[Any, Any]:
+    """A policy and a value network; ``log_std``, if there is one, stands behind what the policy gives."""
     # A child of the seed: the seed itself draws the actions.
     rng = np.random.default_rng([seed, 1])
     one_hot = spaces.observation.kind == "discrete"

@@ -191,9 +191,10 @@ def check_built(name: str, model: Any, spaces: SpaceSpec | None) -> None:
 
 
 def check_outputs(name: str, model: Any, inputs: Sequence[int], outputs: int, environment: str) -> None:
-    """Raise `Unsuitable` unless a model takes ``[B, *inputs]`` and gives ``[B, outputs]``."""
+    """Raise `Unsuitable` unless a model takes ``[B, *inputs]`` and gives ``[B, outputs]``, perhaps first."""
     try:
-        found = [int(size) for size in model(tf.zeros((2, *inputs)), training=False).shape]
+        given = model(tf.zeros((2, *inputs)), training=False)
+        found = [int(size) for size in (given[0] if isinstance(given, tuple | list) else given).shape]
     except (ValueError, tf.errors.OpError) as error:
         reason = str(error).splitlines()[0]
         raise Unsuitable(
@@ -206,8 +207,9 @@ def check_outputs(name: str, model: Any, inputs: Sequence[int], outputs: int, en
 
 
 def output_size(model: Any) -> int | None:
-    """Numbers that a network puts out; None where it does not say."""
+    """Numbers that a network puts out, first where it puts out several things; None where it does not say."""
     shape = getattr(model, "output_shape", None)
+    shape = shape[0] if isinstance(shape, list) else shape
     return int(shape[-1]) if isinstance(shape, tuple) and shape[-1] is not None else None
 
 
@@ -224,13 +226,15 @@ def describe(model: Any, prefix: str) -> list[dict[str, Any]] | None:
     return _walk(model, prefix)[0]
 
 
-def graph(function: Callable[..., Any], signature: Sequence[Any], *models: Any) -> Any:
+def graph(
+    function: Callable[..., Any], signature: Sequence[Any], *models: Any, translate: bool = False
+) -> Any:
     """A `tf.function` of a function that calls models, for this signature only: it is traced once.
 
     Tracing takes three times as long where Python's ``if`` and ``for`` are translated as well. Ours has none
-    that depend on tensors; a user's own layer may.
+    that depend on tensors; a user's own layer may, and so may what ``translate`` is given for.
     """
-    own = any(describe(model, "") is None for model in models)
+    own = translate or any(describe(model, "") is None for model in models)
     return tf.function(function, input_signature=signature, autograph=own)
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from optix_bus.agents.cards.card import Card
 from optix_bus.agents.cards.ppo import PPO
 from optix_bus.agents.heads import Categorical, Head, head_for
-from optix_bus.agents.masked_acting import MaskedActing
+from optix_bus.agents.masked_acting import ProbableActing
 from optix_bus.agents.policy_learner import PolicyLearner
 from optix_bus.agents.tensorflow.base import TensorFlowLearner, trainable
 from optix_bus.agents.tensorflow.networks import check_outputs, output_size
@@ -91,7 +91,7 @@ class PPOLearner(PolicyLearner, TensorFlowLearner):
         return self._update
 
 
-class TFPPOAgent(MaskedActing, PPOLearner):
+class TFPPOAgent(ProbableActing, PPOLearner):
     """PPO for discrete actions, with your own Keras models; the arguments are those of `PPOLearner`.
 
     The actor gives logits: ``[B, n_actions]``, or with ``spaces`` that say so those of several choices side

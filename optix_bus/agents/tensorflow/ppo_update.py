@@ -18,13 +18,12 @@ from optix_bus.agents.heads import Head
 from optix_bus.agents.tensorflow.adam import apply_gradients
 from optix_bus.agents.tensorflow.base import trainable
 from optix_bus.agents.tensorflow.distributions import evaluate
+from optix_bus.agents.tensorflow.graphs import chunks, rows_of
 from optix_bus.agents.tensorflow.networks import graph
 from optix_bus.agents.tensorflow.parts import snapshot
 
 Array = np.ndarray[Any, Any]
 
-# Rows of one forward pass outside the update: bounds the memory that a long window of images takes.
-_CHUNK = 16384
 _NUMBERS = ("clip_ratio", "vf_coef", "entropy_coef", "max_grad_norm", "clip_value", "target_kl")
 
 
@@ -55,15 +54,15 @@ class GraphPPO:
 
     def values(self, observations: Float32) -> Float32:
         """V of ``[N, *obs_shape]``, as ``[N]``."""
-        run = self._function(_value, [_rows(observations)])
-        parts = [run(tf.constant(x)) for x in _chunks(observations)]
+        run = self._function(_value, [rows_of(observations)])
+        parts = [run(tf.constant(x)) for x in chunks(observations)]
         return np.concatenate([np.asarray(part) for part in parts]) if parts else np.zeros(0, np.float32)
 
     def log_probs(self, observations: Float32, actions: Array, masks: Array | None = None) -> Float32:
         """Log-probabilities ``[N]`` of actions ``[N, ...]`` among those that masks ``[N, entries]`` allow."""
         arrays = [each for each in (observations, actions, masks) if each is not None]
-        run = self._function(_log_prob, [_rows(each) for each in arrays])
-        parts = zip(*(_chunks(each) for each in arrays), strict=True)
+        run = self._function(_log_prob, [rows_of(each) for each in arrays])
+        parts = zip(*(chunks(each) for each in arrays), strict=True)
         return np.concatenate([np.asarray(run(*(tf.constant(each) for each in part))) for part in parts])
 
     def update(self, batch: Batch, params: Mapping[str, Any], rng: np.random.Generator) -> dict[str, float]:
@@ -85,7 +84,7 @@ class GraphPPO:
             tf.TensorSpec([], tf.bool),
             tf.TensorSpec([len(_NUMBERS)], tf.float32),
         ]
-        run = self._function(body, numbers_specs + [_rows(each) for each in arrays])
+        run = self._function(body, numbers_specs + [rows_of(each) for each in arrays])
         restore = snapshot([*self._actor.variables, *self._critic.variables, *self._optimizer.variables])
         statistics, finite = run(
             tf.constant(orders),
@@ -227,10 +226,7 @@ def ppo_loss(
     old = tf.where(exact, tf.stop_gradient(log_probs), old)
 
     if normalise:
-        count = tf.cast(tf.shape(advantages)[0], advantages.dtype)
-        centred = advantages - tf.reduce_mean(advantages)
-        deviation = tf.sqrt(tf.reduce_sum(centred * centred) / tf.maximum(count - 1.0, 1.0))
-        advantages = tf.where(count > 1.0, centred / (deviation + 1e-8), advantages)
+        advantages = normalised(advantages)
     log_ratio = log_probs - old
     ratio = tf.exp(log_ratio)
     clip = params["clip_ratio"]
@@ -250,6 +246,14 @@ def ppo_loss(
     return loss, tf.stop_gradient(tf.stack([policy_loss, value_loss, entropy, kl, clipped, loss])), ratio
 
 
+def normalised(advantages: Any) -> Any:
+    """Mean 0 and variance 1 over ``[n]``; a single one stays as it is."""
+    count = tf.cast(tf.shape(advantages)[0], advantages.dtype)
+    centred = advantages - tf.reduce_mean(advantages)
+    deviation = tf.sqrt(tf.reduce_sum(centred * centred) / tf.maximum(count - 1.0, 1.0))
+    return tf.where(count > 1.0, centred / (deviation + 1e-8), advantages)
+
+
 def clip_by_norm(gradients: list[Any], limit: Any) -> tuple[list[Any], Any]:
     """Scale gradients to at most this norm over all of them; also returns the norm before.
 
@@ -259,11 +263,3 @@ def clip_by_norm(gradients: list[Any], limit: Any) -> tuple[list[Any], Any]:
     norm = tf.sqrt(tf.add_n([tf.reduce_sum(g * g) for g in there]))
     scale = tf.minimum(limit / (norm + 1e-6), 1.0)
     return [None if g is None else g * scale for g in gradients], norm
-
-
-def _rows(array: Array) -> Any:
-    return tf.TensorSpec([None, *array.shape[1:]], array.dtype)
-
-
-def _chunks(array: Array) -> list[Array]:
-    return [array[start : start + _CHUNK] for start in range(0, len(array), _CHUNK)]

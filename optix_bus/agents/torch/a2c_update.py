@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,36 +16,12 @@ from torch import Tensor, nn
 
 from optix_bus.agents.batch import Batch, Float32
 from optix_bus.agents.heads import Head
+from optix_bus.agents.policy_batch import PolicyBatch
 from optix_bus.agents.torch.distributions import evaluate
 from optix_bus.agents.torch.networks import floating_type
 
 # Rows of one forward pass outside the update.
 _CHUNK = 16384
-
-
-@dataclass(frozen=True)
-class PolicyBatch:
-    """What a loss of your own is given, on the device of the model.
-
-    Attributes:
-        observations: ``[N, *obs_shape]``.
-        actions: ``[N]`` int64 of discrete actions, otherwise ``[N, numbers]``.
-        advantages: ``[N]``; without a critic the discounted return from each step on.
-        returns: ``[N]``, targets of the values.
-        log_probs: ``[N]``, of the actions now, differentiable.
-        entropies: ``[N]``, of the policy now, differentiable.
-        values: ``[N]``, differentiable, or None without a critic.
-        hyperparams: those in force.
-    """
-
-    observations: Tensor
-    actions: Tensor
-    advantages: Tensor
-    returns: Tensor
-    log_probs: Tensor
-    entropies: Tensor
-    values: Tensor | None
-    hyperparams: Mapping[str, Any]
 
 
 #: The model and a `PolicyBatch` to the loss, a single number.
@@ -64,6 +39,8 @@ class PolicyGradient:
         head: what becomes of the outputs.
         loss: instead of that of A2C.
     """
+
+    takes_masks = True
 
     def __init__(
         self,
@@ -127,7 +104,8 @@ class PolicyGradient:
         )
         if params["normalize_advantage"] and len(advantages) > 1:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-        log_probs, entropies = evaluate(self._head, outputs, actions)
+        masks = None if batch.masks is None else torch.from_numpy(batch.masks).to(self._device)
+        log_probs, entropies = evaluate(self._head, outputs, actions, masks)
         policy_loss = -(log_probs * advantages).mean()
         value_loss = torch.zeros(()) if values is None else ((values - returns) ** 2).mean()
         entropy = entropies.mean()
@@ -136,7 +114,7 @@ class PolicyGradient:
             loss = loss if values is None else loss + params["vf_coef"] * value_loss
         else:
             numbers = (observations, actions, advantages, returns, log_probs, entropies, values)
-            loss = self._loss(self._model, PolicyBatch(*numbers, dict(params)))
+            loss = self._loss(self._model, PolicyBatch(*numbers, dict(params), masks))
         found = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
         return loss, {name: float(each.detach()) for name, each in found.items()}
 

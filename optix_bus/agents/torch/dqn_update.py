@@ -35,8 +35,11 @@ class DQNUpdate(TargetedUpdate):
         rewards, discounts, weights = (
             self._tensor(array).to(dtype) for array in (batch.rewards, batch.discounts, batch.weights)
         )
+        forbidden = None if batch.next_masks is None else ~self._tensor(batch.next_masks)
         with torch.no_grad():
             ahead = torch.cat([self._target(part) for part in torch.split(following, _CHUNK)])
+            if forbidden is not None:
+                ahead = ahead.masked_fill(forbidden, -torch.inf)
             best = None if params["double"] else ahead.max(dim=1).values
         size = len(actions) // steps
         errors, numbers = [], []
@@ -44,7 +47,10 @@ class DQNUpdate(TargetedUpdate):
             rows = slice(start, start + size)
             with torch.no_grad():
                 if best is None:
-                    chosen = self._network(following[rows]).argmax(dim=1, keepdim=True)
+                    choice = self._network(following[rows])
+                    if forbidden is not None:
+                        choice = choice.masked_fill(forbidden[rows], -torch.inf)
+                    chosen = choice.argmax(dim=1, keepdim=True)
                     values = ahead[rows].gather(1, chosen).squeeze(1)
                 else:
                     values = best[rows]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from optix_bus.agents.cards.a2c import A2C
 from optix_bus.agents.heads import Categorical, Gaussian, Head, head_for
+from optix_bus.agents.masked_acting import MaskedActing
 from optix_bus.agents.policy_learner import PolicyLearner
 from optix_bus.agents.torch.a2c_update import Loss, PolicyGradient
 from optix_bus.agents.torch.acting import TorchActing
@@ -42,7 +43,7 @@ class _NoValues(nn.Module):
         return observations.new_zeros(len(observations), 1)
 
 
-class TorchAgent(PolicyLearner, TorchLearner):
+class TorchAgent(MaskedActing, PolicyLearner, TorchLearner):
     """One policy-gradient step for each window, for any network of yours.
 
     Without values this is REINFORCE: the return from each step to the end of its episode, where what comes
@@ -56,7 +57,7 @@ class TorchAgent(PolicyLearner, TorchLearner):
         optimizer: over the parameters of the model and the critic.
         hyperparams: what differs from the card's defaults; the learning rate defaults to the optimizer's.
         compute_loss_fn: ``(model, PolicyBatch) -> loss``, instead of the loss of A2C; see
-            `optix_bus.agents.torch.a2c_update.PolicyBatch`.
+            `optix_bus.agents.policy_batch.PolicyBatch`.
         device: ``auto``, or a torch device.
         critic: observations to values ``[B, 1]``.
         action_dim: numbers in a continuous action, in the units of the environment; None for discrete ones.

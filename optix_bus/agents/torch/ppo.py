@@ -12,7 +12,7 @@ from optix_bus.agents.batch import PPOUpdate
 from optix_bus.agents.cards.card import Card
 from optix_bus.agents.cards.ppo import PPO
 from optix_bus.agents.heads import Categorical, Head, head_for
-from optix_bus.agents.masked_acting import MaskedActing
+from optix_bus.agents.masked_acting import ProbableActing
 from optix_bus.agents.policy_learner import PolicyLearner
 from optix_bus.agents.torch.base import TorchLearner
 from optix_bus.agents.torch.device import resolve_device
@@ -102,7 +102,7 @@ class PPOLearner(PolicyLearner, TorchLearner):
         return AutogradPPO(self._actor, self._critic, self._optimizer, self._device, head)
 
 
-class TorchPPOAgent(MaskedActing, PPOLearner):
+class TorchPPOAgent(ProbableActing, PPOLearner):
     """PPO for discrete actions, with your own actor and critic; the arguments are those of `PPOLearner`.
 
     The actor gives logits: ``[B, n_actions]``, or with ``spaces`` that say so those of several choices side

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from optix_bus.agents.masked_acting import MaskedActing
 from optix_bus.agents.off_policy import OffPolicyMemory
 from optix_bus.agents.q_learning import QUpdate, learn_values
 from optix_bus.agents.replay_learner import ReplayLearner
@@ -28,7 +29,7 @@ class TorchQUpdate(QUpdate, Protocol):
         ...
 
 
-class TorchQAgent(ReplayLearner, TorchLearner):
+class TorchQAgent(MaskedActing, ReplayLearner, TorchLearner):
     """A network, its target, a replay and clocks. A subclass says how a gradient step is made.
 
     Args:

@@ -57,7 +57,8 @@ class RainbowUpdate(TargetedUpdate):
             observations, following = (
                 self._tensor(array[rows]).to(dtype) for array in (batch.observations, batch.next_observations)
             )
-            ahead = self._ahead(following, values)
+            masks = None if batch.next_masks is None else self._tensor(batch.next_masks[rows])
+            ahead = self._ahead(following, values, masks)
             target = project(ahead, batch.rewards[rows], batch.discounts[rows], support)
             draw_noise(self._noisy, self._generator)
             loss, found, q_mean = c51_loss(
@@ -73,12 +74,14 @@ class RainbowUpdate(TargetedUpdate):
         reports = torch.stack(numbers).T.double().cpu().numpy()
         return Outcome(torch.cat(errors).double().cpu().numpy(), *np.asarray(reports))
 
-    def _ahead(self, following: Tensor, values: Tensor) -> np.ndarray[Any, Any]:
-        """Distributions ``[n, n_atoms]`` of the target for the actions that the learning network chooses."""
+    def _ahead(self, following: Tensor, values: Tensor, masks: Tensor | None) -> np.ndarray[Any, Any]:
+        """Distributions ``[n, n_atoms]`` of the target for the actions that the learning network chooses
+        among those that masks ``[n, n_actions]`` allow."""
         draw_noise(self._noisy, self._generator)
         draw_noise(self._target_noisy, self._generator)
         with torch.no_grad():
-            chosen = (torch.softmax(self._logits(self._network, following), 2) @ values).argmax(1)
+            choice = torch.softmax(self._logits(self._network, following), 2) @ values
+            chosen = (choice if masks is None else choice.masked_fill(~masks, -torch.inf)).argmax(1)
             rows = torch.arange(len(chosen), device=chosen.device)
             mass = torch.softmax(self._logits(self._target, following)[rows, chosen], 1)
         found: np.ndarray[Any, Any] = mass.double().cpu().numpy()
