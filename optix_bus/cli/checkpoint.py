@@ -17,7 +17,6 @@ from optix_bus.errors import CheckpointError, ConfigurationError
 
 if TYPE_CHECKING:
     from optix_bus.checkpoints import CheckpointRegistry
-    from optix_bus.runtime.plan import RunPlan
     from optix_bus.runtime.run_directory import RunDirectory
     from optix_bus.types import NamedArrays, PolicySnapshot
 _SNAPSHOT = click.option("--snapshot", help="Id of a snapshot [the best].")
@@ -36,7 +35,7 @@ def checkpoint() -> None:
 @click.argument("run", required=False)
 def list_(run: str | None) -> None:
     """List the snapshots of RUN (by default the newest), best first."""
-    registry = _registry(run)
+    registry = _registry(find_run(run))
     for snapshot in registry.snapshots:
         with contextlib.suppress(CheckpointError):  # reading verifies; what is damaged is named below
             registry.load(snapshot)
@@ -61,7 +60,7 @@ def list_(run: str | None) -> None:
 @_SNAPSHOT
 def show(run: str | None, snapshot: str | None) -> None:
     """Show everything that is known of one snapshot of RUN: score, hyperparameters, arrays, lineage."""
-    registry = _registry(run)
+    registry = _registry(find_run(run))
     chosen, policy = _choose(registry, snapshot)
     arrays = {name: {"shape": list(a.shape), "dtype": str(a.dtype)} for name, a in policy.arrays.items()}
     data = {
@@ -82,62 +81,86 @@ def show(run: str | None, snapshot: str | None) -> None:
 @command(
     "evaluate",
     example="""optix-bus checkpoint evaluate
-               optix-bus checkpoint evaluate runs/tonight --episodes 100 --seed 10000 --json""",
+               optix-bus checkpoint evaluate runs/tonight --episodes 100 --seed 10000 --json
+               optix-bus checkpoint evaluate runs/seed-0 runs/seed-1 runs/seed-2 runs/seed-3""",
 )
-@click.argument("run", required=False)
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
 @_SNAPSHOT
 @click.option(
     "--episodes", default=100, show_default=True, type=click.IntRange(1), help="Complete episodes to play."
 )
 @click.option("--seed", default=10000, show_default=True, help="Seed of the episodes; training used others.")
 @click.option("--stochastic", is_flag=True, help="Sample actions instead of taking the likeliest.")
-def evaluate(run: str | None, snapshot: str | None, episodes: int, seed: int, stochastic: bool) -> None:
-    """Play fresh episodes with a policy of RUN and print what it earns.
+def evaluate(runs: tuple[str, ...], snapshot: str | None, episodes: int, seed: int, stochastic: bool) -> None:
+    """Play fresh episodes with a policy of RUN (by default the newest) and print what it earns.
 
     Acts deterministically where the agent can. The policy is read from disk; nothing of the run needs to be
-    running.
+    running. With several runs each plays the same episodes, and what they say together is printed with
+    bootstrap intervals over the runs: the interquartile mean and the mean.
     """
-    from optix_bus.evaluators import ReturnEvaluator
-    from optix_bus.pipelines import PipelineSettings, make_pipeline
-    from optix_bus.runtime.plan import RunPlan
+    if len(runs) > 1 and snapshot is not None:
+        raise ConfigurationError(
+            "found --snapshot and several runs, expected one run: its name is of one run"
+        )
+    rows = [_evaluate(run, snapshot, episodes, seed, stochastic) for run in (runs or (None,))]
+    if len(rows) == 1:
+        result = {key: value for key, value in rows[0].items() if key != "run"}
+        say(
+            result,
+            f"policy {result['policy_version']} ({result['snapshot']}): {result['mean']:.2f} "
+            f"± {_half(result['standard_error'])} over {result['episodes']} episodes (seed {seed}), "
+            f"min {result['min']:.2f}, max {result['max']:.2f}, "
+            f"standard error {_number(result['standard_error'], 3)}"
+            + ("" if result["deterministic"] else "; stochastic"),
+        )
+        return
+    over = _over_runs([row["mean"] for row in rows])
+    width = max(len(row["run"]) for row in rows)
+    lines = [f"{'RUN':<{width}} {'SNAPSHOT':<22} {'MEAN':>10} {'± 95 %':>8} {'MIN':>10} {'MAX':>10}"]
+    for row in rows:
+        lines.append(
+            f"{row['run']:<{width}} {row['snapshot']:<22} {row['mean']:>10.2f} "
+            f"{_half(row['standard_error']):>8} {row['min']:>10.2f} {row['max']:>10.2f}"
+        )
+    lines.append(f"{episodes} episodes each (seed {seed}); over {len(rows)} runs, 95 % bootstrap intervals:")
+    for name, words in (("interquartile_mean", "interquartile mean"), ("mean", "mean")):
+        found = over[name]
+        lines.append(f"  {words:<18} {found['estimate']:.2f} [{found['low']:.2f}, {found['high']:.2f}]")
+    say({"runs": rows, "over_runs": over}, "\n".join(lines))
 
+
+def _evaluate(
+    name: str | None, snapshot: str | None, episodes: int, seed: int, stochastic: bool
+) -> dict[str, Any]:
+    """What one run's policy earns, ready for JSON."""
+    from optix_bus.cli.playing import play
+
+    run = find_run(name)
     chosen, policy = _choose(_registry(run), snapshot)
-    plan = RunPlan.read(find_run(run).root / "plan.json")
-    pipeline = make_pipeline(
-        plan.environment["id"],
-        plan.environment["kwargs"],
-        PipelineSettings(environments=min(episodes, 20)),
-        role="validation",
-        seed=seed,
-    )
-    actor, deterministic = _actor(chosen, policy, plan)
-    pipeline.set_agent(actor)
-    pipeline.setup()
-    try:
-        data = pipeline.evaluate(episodes, 0, deterministic=deterministic and not stochastic)
-    finally:
-        pipeline.teardown()
-    metrics = ReturnEvaluator().score_validation(data)
-    returns = [float(value) for value in data.metadata["episode_returns"]]
-    error = _finite(metrics.standard_error)
-    result = {
+    played = play(run.root, chosen, policy, episodes=episodes, seed=seed, stochastic=stochastic)
+    return {
+        "run": str(run.root),
         "snapshot": chosen.snapshot_id,
         "policy_version": chosen.policy_version,
-        "episodes": len(returns),
+        "episodes": len(played.returns),
         "seed": seed,
-        "deterministic": deterministic and not stochastic,
-        "mean": metrics.primary_score,
-        "standard_error": error,
-        "min": min(returns),
-        "max": max(returns),
+        "deterministic": played.deterministic,
+        "mean": played.metrics.primary_score,
+        "standard_error": _finite(played.metrics.standard_error),
+        "min": min(played.returns),
+        "max": max(played.returns),
     }
-    say(
-        result,
-        f"policy {chosen.policy_version} ({chosen.snapshot_id}): {metrics.primary_score:.2f} "
-        f"± {_half(error)} over {len(returns)} episodes (seed {seed}), "
-        f"min {min(returns):.2f}, max {max(returns):.2f}, standard error {_number(error, 3)}"
-        + ("" if result["deterministic"] else "; stochastic"),
-    )
+
+
+def _over_runs(means: list[float]) -> dict[str, Any]:
+    """What several runs say together."""
+    from optix_bus.stats import bootstrap_interval, interquartile_mean, mean
+
+    found: dict[str, Any] = {"runs": len(means), "confidence": 0.95}
+    for name, statistic in (("interquartile_mean", interquartile_mean), ("mean", mean)):
+        interval = bootstrap_interval(means, statistic)
+        found[name] = {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
+    return found
 
 
 @command(
@@ -162,7 +185,7 @@ def export(run: str, target: Path, snapshot: str | None, form: str) -> None:
     Library agents load it with ``agent.load_weights(TARGET + "/weights")``; the arrays are safetensors.
     An ONNX file takes observations and answers deterministic actions, both as the environment has them.
     """
-    registry = _registry(run)
+    registry = _registry(find_run(run))
     chosen, policy = _choose(registry, snapshot)
     source = registry.directory / chosen.snapshot_id
     card = {**_row(chosen), "sha256": registry.sha256(chosen)}
@@ -188,10 +211,10 @@ for _command in (list_, show, evaluate, export):
     checkpoint.add_command(_command)
 
 
-def _registry(run: str | None) -> CheckpointRegistry:
+def _registry(run: RunDirectory) -> CheckpointRegistry:
     from optix_bus.checkpoints import CheckpointRegistry
 
-    return CheckpointRegistry(_folder(find_run(run)), resume=True)
+    return CheckpointRegistry(_folder(run), resume=True)
 
 
 def _folder(run: RunDirectory) -> Path:
@@ -241,18 +264,3 @@ def _number(value: float | None, digits: int = 2) -> str:
 def _half(standard_error: float | None) -> str:
     """Half the width of the 95 % interval."""
     return _number(None if standard_error is None else 1.96 * standard_error)
-
-
-def _actor(snapshot: PolicySnapshot, policy: NamedArrays, plan: RunPlan) -> tuple[Any, bool]:
-    """Who acts: the NumPy policy where the snapshot describes one, else the agent of the topology."""
-    from optix_bus.agents import load_policy
-    from optix_bus.runtime.site import PlanSite
-
-    if "policy" in policy.metadata:
-        return load_policy(policy), True
-    agent = PlanSite(plan, plan.nodes[0], {}).agent()
-    if "opaque" in policy.arrays:
-        agent.load_weights(snapshot.weights_path)
-    else:
-        agent.load_state(policy)
-    return agent, hasattr(agent, "act_batch") or hasattr(agent, "evaluation_mode")

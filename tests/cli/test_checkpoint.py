@@ -157,6 +157,31 @@ def test_one_episode_has_no_standard_error_and_json_stays_json(run, capsys):
     assert json.loads(text)["standard_error"] is None
 
 
+def test_several_runs_play_the_same_episodes_and_are_summed_up_with_intervals(run, tmp_path, capsys):
+    other = shutil.copytree(run, tmp_path / "other")
+    shutil.rmtree(other / "checkpoints" / BEST)
+    both = ["checkpoint", "evaluate", str(run), str(other), "--episodes", "5"]
+    assert main([*both, "--json"]) == 0
+    found = answer(capsys)
+    assert [row["snapshot"] for row in found["runs"]] == [BEST, LAST]
+    means = [row["mean"] for row in found["runs"]]
+    assert found["over_runs"]["runs"] == 2
+    for name in ("interquartile_mean", "mean"):
+        summed = found["over_runs"][name]
+        assert summed["estimate"] == pytest.approx(np.mean(means))
+        assert (summed["low"], summed["high"]) == (min(means), max(means))
+    assert main(both) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:3]] == ["RUN", str(run), str(other)]
+    assert lines[3] == "5 episodes each (seed 10000); over 2 runs, 95 % bootstrap intervals:"
+    assert lines[4].split()[:2] == ["interquartile", "mean"]
+
+
+def test_a_snapshot_of_several_runs_is_refused(run, capsys):
+    assert main(["checkpoint", "evaluate", str(run), str(run), "--snapshot", BEST]) == 2
+    assert "expected one run" in capsys.readouterr().err
+
+
 def test_an_evaluation_needs_the_plan_of_the_run(run, capsys):
     (run / "plan.json").unlink()
     assert main(["checkpoint", "evaluate", str(run)]) == 2
