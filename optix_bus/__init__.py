@@ -56,6 +56,7 @@ _HOMES = {
     "TorchRecurrentPPOAgent": "optix_bus.agents",
     "TorchSACAgent": "optix_bus.agents",
     "TorchTD3Agent": "optix_bus.agents",
+    "TrialOrchestrator": "optix_bus.trials",
     "VectorBatchPipeline": "optix_bus.pipelines",
     "compute_gae": "optix_bus.rl",
     "compute_vtrace_targets": "optix_bus.rl",

@@ -63,6 +63,8 @@ class BatchPipeline(SteppingPipeline):
                 "use VectorBatchPipeline(envs=..., agent=...)"
             )
         given = hasattr(env, "step") and not isinstance(env, type)
+        #: What it was built with and is the caller's to close; None where it makes its own.
+        self.given_environment = env if given else None
         super().__init__(
             _given(env) if given else _built(env, env_id),
             1,

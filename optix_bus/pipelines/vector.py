@@ -46,6 +46,8 @@ class VectorBatchPipeline(SteppingPipeline):
             raise ConfigurationError(
                 "async_envs is for env_fns: vector environments that exist run the way they were built"
             )
+        #: What it was built with and is the caller's to close; None where it makes its own.
+        self.given_environment = envs
         build: Callable[[], Stepper]
         if env_fns is None:
             if not hasattr(envs, "num_envs"):
