@@ -4,6 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 SEED ?= 0
+LEARN ?=
 RUN := runs/demo-$(SEED)
 
 .PHONY: demo test check bench learn clean
@@ -41,8 +42,10 @@ check: $(VENV)/.dev  ## format, lint, types, layers, docs
 bench: $(VENV)/.bench  ## every benchmark, beside its peer or its raw limit
 	$(BIN)/python -m tests.benchmarks
 
-learn: $(VENV)/.dev  ## the slow gates: real training to a score
-	$(BIN)/python -m pytest -m 'learning or slow' --timeout 3600
+# Both parts are run, whatever the first says. An interrupted one goes on with `make learn LEARN=--resume`.
+learn: $(VENV)/.dev  ## every algorithm trained to its gate, then the slow tests
+	@code=0; $(BIN)/python -m tests.learning $(LEARN) || code=$$?; \
+	$(BIN)/python -m pytest -m 'learning or slow' --timeout 3600 || code=$$?; exit $$code
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info
