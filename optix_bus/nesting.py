@@ -18,6 +18,9 @@ from optix_bus.types import NamedArrays
 
 V = TypeVar("V")
 
+#: Most of a state; asking whether something is a mapping costs ten times as much as asking this.
+_PLAIN = frozenset((float, int, str, bool, type(None)))
+
 
 def join(parts: Mapping[str, NamedArrays], facts: Mapping[str, Any] | None = None) -> NamedArrays:
     """One `NamedArrays` that holds all of these, by name, and JSON-able facts beside them. Nothing is copied.
@@ -96,6 +99,8 @@ def remind(thing: Any, memory: NamedArrays | None) -> bool:
 
 def _take(value: Any, path: tuple[str, ...], arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
     """The value with None in the place of each array, which goes to its path (as in JSON pointers)."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, np.ndarray):
         arrays["/".join(step.replace("~", "~0").replace("/", "~1") for step in path)] = value
         return None
@@ -115,6 +120,8 @@ def _take(value: Any, path: tuple[str, ...], arrays: dict[str, np.ndarray[Any, A
 
 def _ordered(value: Any) -> Any:
     """The value with mappings that are not in the order of their keys as a list of pairs below the key ""."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, Mapping):
         keys = [str(key) for key in value]
         plain = {key: _ordered(item) for key, item in zip(keys, value.values(), strict=True)}
@@ -128,6 +135,8 @@ def _ordered(value: Any) -> Any:
 
 def _restored(value: Any) -> Any:
     """A copy of the value that `_ordered` was given."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, dict):
         pairs = value[""] if "" in value else value.items()
         return {key: _restored(item) for key, item in pairs}

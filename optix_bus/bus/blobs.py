@@ -255,6 +255,14 @@ class MemoryBlobStore:
             raise BlobError(f"blob {ref.name} has {len(stored)} bytes, its reference says {ref.bytes}")
         return _verified(stored, ref, verify)
 
+    def stored(self, name: str) -> bytes:
+        """The stored form of a living blob.
+
+        Raises:
+            KeyError: it was retired, or never written.
+        """
+        return self._blobs[name]
+
     def retire(self, name: str) -> None:
         """Forget a blob; one that is gone already is no error."""
         self._blobs.pop(name, None)

@@ -24,6 +24,7 @@ from optix_bus.bus.journal_reader import JournalCursor
 from optix_bus.errors import BlobError, CheckpointError, CodecError, NodeFailure, OptixError
 from optix_bus.failpoints import reached
 from optix_bus.messages import CutAnnounced, CutTaken, Event
+from optix_bus.runtime.disk_sync import DiskSync
 from optix_bus.runtime.node import Node
 from optix_bus.types import NamedArrays
 
@@ -118,29 +119,39 @@ class CutBook:
 class CutFolder:
     """The cuts of a run on disk; ``root`` is the run directory.
 
-    ``sync`` waits for the disk at each state. Without it a power cut may take the newest cuts; an older one
-    takes their place, or the beginning.
+    The states of a cut are on the disk when the next cut is taken: a power cut may take the newest one, and
+    an older one takes its place. Without ``sync`` that may be the beginning.
     """
 
     def __init__(self, root: Path, *, sync: bool = True) -> None:
         self.root = root
-        self._sync = sync
+        self.disk = DiskSync() if sync else None
 
     def write(
-        self, taken: Taken, sequence: int, window: int, near: tuple[int, int, int] | None = None
+        self,
+        states: Sequence[Taken],
+        sequence: int,
+        window: int,
+        near: tuple[int, int, int] | None = None,
     ) -> None:
-        """Store the state of one node.
+        """Store the states that the nodes of one process have taken for one cut, and its place.
 
         Raises:
             CheckpointError: the disk is full or cannot be written; nothing half written is left.
         """
-        place = Place(taken.event.cut, sequence, window, near)
+        doing = "one before it"
         try:
-            write_whole(self.root / taken.event.file, taken.pieces, sync=self._sync)
-            self._write_place(place)
+            if self.disk is not None:
+                self.disk.settle()
+            for taken in states:
+                doing = f"state of node {taken.event.node!r}"
+                write_whole(self.root / taken.event.file, taken.pieces, self.disk)
+            if states:
+                doing = "its place"
+                self._write_place(Place(states[0].event.cut, sequence, window, near))
         except OSError as error:
             raise CheckpointError(
-                f"the cut of node {taken.event.node!r} cannot be written to {self.root}: {error.strerror}"
+                f"a cut cannot be written to {self.root} ({doing}): {error.strerror}"
             ) from None
 
     def read(self, taken: CutTaken) -> NamedArrays:
@@ -211,7 +222,7 @@ class CutFolder:
 
     def _write_place(self, place: Place) -> None:
         path = self.root / FOLDER / f"{place.cut:06d}" / "cut.json"
-        write_whole(path, [memoryview(msgspec.json.encode(place))], sync=False)
+        write_whole(path, [memoryview(msgspec.json.encode(place))])
 
 
 def complete_cuts(
@@ -269,21 +280,24 @@ def _events_of_cuts(
         cursor.close()
 
 
-def write_whole(path: Path, pieces: Sequence[memoryview], *, sync: bool = True) -> None:
-    """Write a file beside and rename it; after an `OSError` nothing of it is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".writing-{os.getpid()}-{path.name}")
+def write_whole(path: Path, pieces: Sequence[memoryview], disk: DiskSync | None = None) -> None:
+    """Write a file beside and rename it; after an `OSError` nothing of it is there.
+
+    ``disk`` brings it to the disk while the caller goes on.
+    """
+    folder, name = os.path.split(path)
+    beside = os.path.join(folder, f".writing-{os.getpid()}-{name}")
     try:
-        with beside.open("wb", buffering=0) as file:
-            for piece in pieces:
-                waiting = piece
-                while waiting.nbytes:
-                    waiting = waiting[file.write(waiting) or 0 :]
-            if sync:
-                os.fsync(file.fileno())
+        os.makedirs(folder, exist_ok=True)
+        with open(beside, "wb") as file:
+            file.writelines(pieces)
+            file.flush()
+            if disk is not None:
+                disk.begin(file.fileno())
         reached("cut.rename.before")
-        beside.rename(path)
+        os.replace(beside, path)
         reached("cut.rename.after")
     except OSError:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
         raise

@@ -286,14 +286,16 @@ class ProcessHost:
             if beacon is None or beacon.head >= sequence
             else (beacon.head + 1, beacon.journal.segment, beacon.journal.offset)
         )
+        states = []
         for fold in self._folds:
             if self._answers.pop((fold.name, sequence), None):
                 continue  # what it has written there it could not write again
             self._heartbeat.begin(fold.name, CutAnnounced.__name__)
-            taken = take(fold.name, fold.node, event)
-            self._folder.write(taken, sequence, event.window, near)
-            self._timers.save(self._folder.root, event.cut, fold.name)
-            self._send(fold.name, sequence, 0, taken.event)
+            states.append(take(fold.name, fold.node, event))
+        self._folder.write(states, sequence, event.window, near)
+        for taken in states:
+            self._timers.save(self._folder.root, event.cut, taken.event.node, self._folder.disk)
+            self._send(taken.event.node, sequence, 0, taken.event)
 
     def _progress(self) -> int:
         """The last event that all nodes of the run have handled, as far as it is known."""

@@ -149,10 +149,9 @@ class InlineRunner:
             for *_, waiting in self._queue:
                 for ref in references(waiting):
                     self._persist(ref)
-        for fold in self._folds:
-            taken = take(fold.name, fold.node, announced)
-            cuts.write(taken, self._sequence, announced.window)
-            self._queue.append((fold.name, self._sequence, 0, taken.event))
+        states = [take(fold.name, fold.node, announced) for fold in self._folds]
+        cuts.write(states, self._sequence, announced.window)
+        self._queue.extend((state.event.node, self._sequence, 0, state.event) for state in states)
         cuts.prune(announced.cut - KEEP + 1)
 
     def _fire_timers(self) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
-from optix_bus.bus.blobs import FileBlobStore, MemoryBlobStore
+from optix_bus.bus import blob_files
+from optix_bus.bus.blobs import MemoryBlobStore
 from optix_bus.errors import BlobError
 from optix_bus.runtime.log import NodeLog
 from optix_bus.runtime.plan import RunPlan
@@ -23,10 +25,9 @@ class InlineBlobs:
     keeps_objects = False
 
     def __init__(self, run: RunDirectory, plan: RunPlan) -> None:
-        self._folder = run.blobs
+        self._folder = os.fspath(run.blobs)
         self._memory = MemoryBlobStore()
         self._recorded: set[str] = set()
-        self._files: dict[str, FileBlobStore] = {}
         limit = recorded_bytes(str(plan.run["record"]), int(plan.run["record_bytes"]))
         self._room = dict.fromkeys((node.name for node in plan.nodes), limit)
         self._can_record = sys.platform != "win32"
@@ -38,12 +39,11 @@ class InlineBlobs:
         if self._room[ref.owner] >= ref.bytes and self._can_record:
             self._room[ref.owner] -= ref.bytes
             try:
-                self._file(ref.owner).write(name, content)
-                self._recorded.add(name)
-            except BlobError as error:
+                self._record(ref)
+            except OSError as error:
                 # A full disk costs a later replay its arrays, and not the run.
                 self._room[ref.owner] = -1
-                self._log.warning("blobs are not recorded any longer", owner=ref.owner, why=str(error))
+                self._log.warning("blobs are not recorded any longer", owner=ref.owner, why=error.strerror)
         return ref
 
     def read(self, ref: BlobRef) -> NamedArrays:
@@ -53,6 +53,7 @@ class InlineBlobs:
     def retire(self, name: str) -> None:
         """Nobody in this process will ask for it again."""
         self._memory.retire(name)
+        self._recorded.discard(name)
 
     def persist(self, ref: BlobRef) -> None:
         """What was under way at a cut is read again by whoever goes on from there: it has to be in a file.
@@ -61,10 +62,12 @@ class InlineBlobs:
             BlobError: the disk is full.
         """
         if self._can_record and ref.name not in self._recorded:
-            self._file(ref.owner).write(ref.name, self._memory.read(ref))
-            self._recorded.add(ref.name)
+            try:
+                self._record(ref)
+            except OSError as error:
+                raise BlobError(f"blob {ref.name} cannot be kept for a cut: {error.strerror}") from None
 
-    def _file(self, owner: str) -> FileBlobStore:
-        if owner not in self._files:
-            self._files[owner] = FileBlobStore(self._folder, self._folder, budget_bytes=1 << 62, owner=owner)
-        return self._files[owner]
+    def _record(self, ref: BlobRef) -> None:
+        stored = memoryview(self._memory.stored(ref.name))
+        blob_files.write(self._folder, ref.name, [stored], ref.bytes)
+        self._recorded.add(ref.name)

@@ -12,6 +12,7 @@ import msgspec
 from optix_bus.errors import CheckpointError
 from optix_bus.messages import Event, TimerFired, TimerSet
 from optix_bus.runtime.cuts import FOLDER, write_whole
+from optix_bus.runtime.disk_sync import DiskSync
 
 
 class _Saved(msgspec.Struct):
@@ -57,7 +58,7 @@ class Timers:
             found.append((timer[1], timer[2], self._fired[timer[1]] + under_way))
         return found
 
-    def save(self, root: Path, cut: int, node: str) -> None:
+    def save(self, root: Path, cut: int, node: str, disk: DiskSync | None = None) -> None:
         """Write down the timers of a node, where it has ever set one.
 
         Raises:
@@ -67,7 +68,8 @@ class Timers:
         if pending or self._fired[node]:
             path = _path(root, cut, node)
             try:
-                write_whole(path, [memoryview(msgspec.json.encode(_Saved(self._fired[node], pending)))])
+                saved = memoryview(msgspec.json.encode(_Saved(self._fired[node], pending)))
+                write_whole(path, [saved], disk)
             except OSError as error:
                 raise CheckpointError(f"{path} cannot be written: {error.strerror}") from None
 

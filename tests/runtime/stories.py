@@ -121,7 +121,7 @@ class Story:
             checksum=blob_format.checksum(pieces),
             repeats=repeats,
         )
-        self.folder.write(Taken(event, pieces), cut.sequence, cut.window, near)
+        self.folder.write([Taken(event, pieces)], cut.sequence, cut.window, near)
         return event
 
     def cut(self, *, without: Collection[str] = (), with_near: bool = False) -> Cut:

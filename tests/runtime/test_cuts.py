@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 import os
 import shutil
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -52,21 +53,6 @@ class Knowing(Node):
             raise self._state
         assert isinstance(self._state, NamedArrays)
         return self._state
-
-
-class Writing:
-    """A file that writes as the test says."""
-
-    def __init__(self, file: Any, write: Callable[..., Any]) -> None:
-        self._file = file
-        self.write = write
-        self.fileno = file.fileno
-
-    def __enter__(self) -> Writing:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
 
 
 def names(cuts: Sequence[Cut]) -> list[int]:
@@ -143,7 +129,7 @@ def test_a_state_comes_back_as_it_was_with_its_types_and_what_is_no_number(tmp_p
     )
     found = take("a", Knowing(state), announced(7))
     folder = CutFolder(tmp_path)
-    folder.write(found, sequence=31, window=5)
+    folder.write([found], sequence=31, window=5)
     read = folder.read(found.event)
     assert {name: (array.dtype, array.tolist()) for name, array in read.arrays.items()} == {
         name: (np.asarray(array).dtype, np.asarray(array).tolist()) for name, array in state.arrays.items()
@@ -177,7 +163,7 @@ def test_a_node_that_cannot_repeat_itself_says_so_with_its_state() -> None:
     assert not take("a", Forgetful(knows(1)), announced(1)).event.repeats
 
 
-@pytest.mark.parametrize("call", ["fsync", "rename", "write", "mkdir"])
+@pytest.mark.parametrize("call", ["replace", "makedirs"])
 @pytest.mark.parametrize("before", [False, True])
 def test_a_disk_that_fails_leaves_nothing_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, before: bool
@@ -186,38 +172,61 @@ def test_a_disk_that_fails_leaves_nothing_half_written(
     folder = CutFolder(tmp_path)
     found = take("a", Knowing(knows(1)), announced(1))
     if before:
-        folder.write(found, 5, 1)
+        folder.write([found], 5, 1)
     left = files(tmp_path)
 
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    opened = Path.open
+    message = r"a cut cannot be written to .* \(state of node 'a'\): No space left"
     with monkeypatch.context() as broken:
-        if call == "fsync":
-            broken.setattr(os, "fsync", fail)
-        elif call == "write":
-            broken.setattr(Path, "open", lambda path, *a, **k: Writing(opened(path, *a, **k), fail))
-        else:
-            broken.setattr(Path, call, fail)
-        with pytest.raises(CheckpointError, match=r"cut of node 'a' cannot be written to .*: No space left"):
-            folder.write(found, 6, 1)
+        broken.setattr(os, call, fail)
+        with pytest.raises(CheckpointError, match=message):
+            folder.write([found], 6, 1)
     assert files(tmp_path) == left
     if before:
         assert folder.read(found.event).metadata == knows(1).metadata
 
 
-def test_a_write_that_takes_only_a_part_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = Path.open
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_disk_that_is_full_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = CutFolder(tmp_path)
+    whole = builtins.open
+    with monkeypatch.context() as full:
+        full.setattr(
+            "builtins.open", lambda path, mode: (whole(path, mode).close(), whole("/dev/full", mode))[1]
+        )
+        with pytest.raises(CheckpointError, match="No space left"):
+            folder.write([take("a", Knowing(knows(1)), announced(1))], 6, 1)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
 
-    def open_slowly(path: Path, *arguments: Any, **options: Any) -> Writing:
-        file = opened(path, *arguments, **options)
-        return Writing(file, lambda data: file.write(data[:3]))
 
-    with monkeypatch.context() as slow:
-        slow.setattr(Path, "open", open_slowly)
-        write_whole(tmp_path / "file", [memoryview(b"0123456"), memoryview(b""), memoryview(b"789")])
-    assert (tmp_path / "file").read_bytes() == b"0123456789"
+def test_a_cut_that_does_not_reach_the_disk_is_reported_at_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever takes a cut does not wait for the disk, but for the cut before it."""
+    folder = CutFolder(tmp_path)
+    asked, may_go_on = threading.Event(), threading.Event()
+
+    def refuse(_: int) -> None:
+        asked.set()
+        assert may_go_on.wait(30)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    folder.write([take("a", Knowing(knows(1)), announced(1))], 6, 1)
+    assert asked.wait(30)
+    assert folder.read(take("a", Knowing(knows(1)), announced(1)).event).metadata == knows(1).metadata
+    may_go_on.set()
+    with pytest.raises(CheckpointError, match=r"\(one before it\): Input/output error"):
+        folder.write([take("a", Knowing(knows(2)), announced(2))], 9, 2)
+
+
+def test_a_file_of_many_pieces_is_written_whole(tmp_path: Path) -> None:
+    write_whole(tmp_path / "new" / "file", [memoryview(b"0123456"), memoryview(b""), memoryview(b"789")])
+    assert (tmp_path / "new" / "file").read_bytes() == b"0123456789"
 
 
 @pytest.mark.parametrize("how", ["missing", "flipped", "longer", "shorter", "empty", "another's"])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from optix_bus.bus import blob_format
-from optix_bus.bus.blobs import FileBlobStore, MemoryBlobStore
-from optix_bus.errors import BlobError, BlobMissing
+from optix_bus.bus import blob_files, blob_format
+from optix_bus.bus.blobs import MemoryBlobStore
+from optix_bus.errors import BlobMissing
 from optix_bus.messages import CollectWindow, CutAnnounced, RunFinished, RunStarted, WindowCollected
 from optix_bus.runtime.cuts import CutFolder
 from optix_bus.runtime.inline import InlineRunner
@@ -126,14 +127,14 @@ def test_it_is_kept_also_where_only_events_are_recorded(tmp_path: Path) -> None:
 def test_a_full_disk_costs_the_arrays_and_not_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    right = FileBlobStore.write
+    right = blob_files.write
 
-    def full(self: FileBlobStore, name: str, content: object) -> object:
+    def full(directory: str, name: str, *content: Any, **options: Any) -> str:
         if name == "pipeline/window-000002":
-            raise BlobError(f"blob {name} found no room")
-        return right(self, name, content)  # type: ignore[arg-type]
+            raise OSError(28, "No space left on device")
+        return right(directory, name, *content, **options)
 
-    monkeypatch.setattr(FileBlobStore, "write", full)
+    monkeypatch.setattr(blob_files, "write", full)
     recorded = run(tmp_path, "run.record=blobs")
     kept = [name for name in files(recorded) if name.startswith("pipeline/")]
     assert sorted(kept) == ["pipeline/window-000000", "pipeline/window-000001"]

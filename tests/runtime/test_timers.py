@@ -144,10 +144,10 @@ def test_damaged_timers_are_named_and_a_disk_that_fails_leaves_none(
     with pytest.raises(CheckpointError, match=r"a\.timers\.json is damaged"):
         later_life(tmp_path)
 
-    def fail(_: int) -> None:
+    def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(CheckpointError, match=r"a\.timers\.json cannot be written: No space left"):
         timers.save(tmp_path, 2, "a")
     assert list((tmp_path / "cuts" / "000002").iterdir()) == []
