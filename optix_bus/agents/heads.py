@@ -27,6 +27,10 @@ _WIDEST = float(np.finfo(np.float32).max)
 class Head(Protocol):
     """A kind of policy; see `optix_bus.agents.acting.load.HEADS` for those that act."""
 
+    def __hash__(self) -> int:
+        """Equal heads share compiled programs."""
+        ...
+
     @property
     def outputs(self) -> int | None:
         """Numbers that the actor puts out for one observation; None where any number will do."""

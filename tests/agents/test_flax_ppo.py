@@ -343,10 +343,14 @@ def test_networks_of_the_wrong_size_are_refused_with_both_sizes():
         _agent(critic=nn.Sequential([nn.BatchNorm(use_running_average=True), nn.Dense(1)]))
 
 
-def test_several_actions_at_once_are_refused_with_what_takes_them():
-    choices = ArraySpec("multi_binary", (3,), "int8")
-    with pytest.raises(Unsuitable, match="actions are multi_binary, which ppo takes with framework='torch'"):
-        make_agent(SpaceSpec("switches", VECTOR.observation, choices), framework="jax", algorithm="ppo")
+def test_actions_that_there_is_no_head_for_are_refused():
+    spaces = SpaceSpec("box", VECTOR.observation, ArraySpec("box", (2,), "float32"))
+    with pytest.raises(
+        Unsuitable, match="box are box and take 4 outputs, but n_actions is 4; expected discrete"
+    ):
+        FlaxPPOAgent(4, 4, spaces=spaces)
+    with pytest.raises(Unsuitable, match="vector are discrete and take 3 outputs, but n_actions is 2"):
+        FlaxPPOAgent(4, 2, spaces=VECTOR)
 
 
 @pytest.mark.parametrize("package", ["jax", "flax.linen", "optax"])

@@ -228,14 +228,3 @@ def test_what_does_not_fit_is_refused_with_what_would():
     policy = load_policy(_agent().state())
     with pytest.raises(Unsuitable, match="found images of 3 channels and 36 x 36, but the policy takes 1"):
         policy.act_batch(_images((36, 36, 3)))
-
-
-def test_several_choices_at_once_are_for_torch():
-    class Panel(Pictures):
-        observation_space = gym.spaces.Box(-1, 1, (3,))
-        action_space = gym.spaces.MultiDiscrete([2, 2])
-
-    with pytest.raises(
-        Unsuitable, match="actions are multi_discrete, which ppo takes with framework='torch'"
-    ):
-        make_agent(Panel(), algorithm="ppo", framework="jax")

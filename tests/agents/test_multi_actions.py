@@ -222,6 +222,42 @@ def test_it_is_chosen_and_learns_through_the_pipeline(space):
     assert data.rewards.mean() > 0.95
 
 
+@both
+@pytest.mark.parametrize("framework", ["tensorflow", "jax"])
+def test_the_other_frameworks_choose_and_learn_the_same(spaces, framework):
+    """From the weights of PyTorch: one step's report to 1e-5, the weights after three to 1e-4."""
+    pytest.importorskip(framework)
+    theirs = _agent(spaces, hidden_sizes=(8,))
+    ours = make_agent(spaces, framework, "ppo", seed=0, hidden_sizes=(8,), hyperparams={"n_epochs": 2})
+    networks = {n: a for n, a in theirs.state().arrays.items() if n.startswith(("actor.", "critic."))}
+    ours.load_state(NamedArrays({**ours.state().arrays, **networks}, ours.state().metadata))
+    x = np.random.default_rng(0).standard_normal((100, 4)).astype(np.float32)
+    acted = []
+    for agent in (ours, theirs):
+        agent.reseed(np.random.default_rng(1))
+        acted.append(agent.act_batch(x))
+    np.testing.assert_array_equal(acted[0].actions, acted[1].actions)
+    np.testing.assert_allclose(acted[0].log_probs, acted[1].log_probs, atol=1e-5)
+    masks = None if spaces is SWITCHES else np.ones((48, 4, 5), bool)
+    window = _window(spaces, 3, action_masks=masks, log_probs=np.full((48, 4), -2.0))
+    window.metadata = {"policy_version": -1}
+    if masks is not None:
+        chosen = np.concatenate(
+            [np.eye(3)[window.actions[..., 0, 0]], np.eye(2)[window.actions[..., 1, 0]]], -1
+        )
+        masks &= (np.random.default_rng(2).random(masks.shape) < 0.5) | (chosen > 0)
+    for tolerance in (1e-5, 1e-4, 1e-4):
+        reports = []
+        for agent in (ours, theirs):
+            agent.set_hyperparams({"n_epochs": 1, "minibatch_size": 1000})
+            reports.append(agent.learn(window))
+        assert reports[0] == pytest.approx(reports[1], rel=tolerance, abs=tolerance)
+    for name in networks:
+        np.testing.assert_allclose(
+            ours.state().arrays[name], theirs.state().arrays[name], atol=1e-4, err_msg=name
+        )
+
+
 @pytest.mark.parametrize("mask", [np.array([1, 0, 1, 0, 1]), (np.array([1, 0, 1]), np.array([0, 1]))])
 def test_masks_of_several_choices_stand_side_by_side(mask):
     space = gym.spaces.MultiDiscrete([3, 2])

@@ -35,7 +35,6 @@ class Card:
         is_deterministic: whether the policy itself is, apart from the noise that explores.
         is_on_policy: whether it learns only from what its newest policy did.
         images: whether networks for images exist, in PyTorch.
-        torch_only: kinds of spaces among the above that fit in PyTorch alone.
         memories: kinds of memory that it may have, the default first; none where it remembers nothing.
         min_episodes_before_dormant: evaluations before the loop may call it converged.
     """
@@ -56,7 +55,6 @@ class Card:
     min_episodes_before_dormant: int = 0
     memories: tuple[str, ...] = ()
     images: bool = False
-    torch_only: tuple[str, ...] = ()
 
     def defaults(self) -> dict[str, Any]:
         """Every hyperparameter with its default."""
@@ -66,10 +64,6 @@ class Card:
         """None where the algorithm fits the environment in a framework, otherwise why not and what would."""
         problems = []
         observation, action = spaces.observation, spaces.action
-        if framework != "torch":
-            for what, kind in (("observations", observation.kind), ("actions", action.kind)):
-                if kind in self.torch_only:
-                    problems.append(f"{what} are {kind}, which {self.algorithm} takes with framework='torch'")
         if observation.kind not in self.observations:
             problems.append(f"observations are {observation.kind}, expected {_either(self.observations)}")
         elif self.images and framework == "torch" and is_image(observation):

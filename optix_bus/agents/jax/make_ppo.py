@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from optix_bus.agents.heads import head_for
 from optix_bus.agents.jax.ppo import FlaxPPOAgent
 from optix_bus.types import HyperparamSet, SpaceSpec
 
@@ -19,4 +20,5 @@ def make_ppo(
     """Separate tanh networks, 2 x 64 by default, with orthogonal weights; see `orthogonal_weights`."""
     sizes = (64, 64) if hidden_sizes is None else hidden_sizes
     shape = spaces.observation.shape
-    return FlaxPPOAgent(shape, spaces.action.n, hyperparams, sizes, seed, device=device, spaces=spaces)
+    outputs = int(head_for(spaces.action).outputs or 0)
+    return FlaxPPOAgent(shape, outputs, hyperparams, sizes, seed, device=device, spaces=spaces)

@@ -12,9 +12,10 @@ import optax  # type: ignore[import-untyped]
 from flax import linen as nn
 
 from optix_bus.agents.cards.ppo import PPO
-from optix_bus.agents.heads import Categorical
+from optix_bus.agents.heads import Head, head_for
 from optix_bus.agents.jax.acting import FlaxActing
 from optix_bus.agents.jax.device import resolve_device
+from optix_bus.agents.jax.distributions import HOW
 from optix_bus.agents.jax.networks import (
     Weights,
     build_mlp,
@@ -27,7 +28,7 @@ from optix_bus.agents.jax.ppo_program import Networks
 from optix_bus.agents.jax.ppo_update import JaxPPO
 from optix_bus.agents.masked_acting import ProbableActing
 from optix_bus.agents.policy_learner import PolicyLearner
-from optix_bus.errors import ConfigurationError
+from optix_bus.errors import ConfigurationError, Unsuitable
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
 from optix_bus.types import ArraySpec, HyperparamSet, SpaceSpec
 
@@ -43,7 +44,8 @@ class FlaxPPOAgent(ProbableActing, PolicyLearner):
 
     Args:
         obs_dim: numbers in one observation, or its shape.
-        n_actions: actions, counted from 0.
+        n_actions: logits of the actor: one for each action, counted from 0; with ``spaces`` of several
+            choices at once (MultiDiscrete) those of all side by side, of yes or no (MultiBinary) one each.
         hyperparams: what differs from the card's defaults.
         hidden_size: units of both layers of both networks, or the sizes of all their layers.
         seed: of weights, acting, shuffling and perturbing; None draws one.
@@ -98,6 +100,13 @@ class FlaxPPOAgent(ProbableActing, PolicyLearner):
         rng = np.random.default_rng([seed, 0])  # not the stream of acting, which begins at the seed itself
         if spaces is None:
             spaces = _spaces(shape, n_actions)
+        self._choices = head_for(spaces.action)
+        if type(self._choices) not in HOW or self._choices.outputs != n_actions:
+            raise Unsuitable(
+                f"actions of {spaces.environment} are {spaces.action.kind} and take "
+                f"{self._choices.outputs} outputs, but n_actions is {n_actions}; expected discrete, "
+                "multi_discrete or multi_binary ones"
+            )
         one_hot = spaces.observation.n if spaces.observation.kind == "discrete" else 0
         modules, weights = {}, {}
         for name, given, outputs, gain in (("actor", actor, n_actions, 0.01), ("critic", critic, 1, 1.0)):
@@ -105,8 +114,7 @@ class FlaxPPOAgent(ProbableActing, PolicyLearner):
         networks = Networks.of(modules["actor"], modules["critic"])
         wanted = {"actor": n_actions, "critic": 1}
         check_networks({name: (modules[name], weights[name], wanted[name]) for name in modules}, spaces)
-        self._n_actions = n_actions
-        self._way = JaxPPO(networks, weights, ADAM if optimizer is None else optimizer, where)
+        self._way = JaxPPO(networks, weights, ADAM if optimizer is None else optimizer, where, self._choices)
         super().__init__(hyperparams, obs_normalizer, reward_normalizer, seed)
 
     @property
@@ -130,8 +138,8 @@ class FlaxPPOAgent(ProbableActing, PolicyLearner):
         """Look at the weights again before the next action; every change through the agent does so itself."""
         self._acting.forget()
 
-    def _actions(self) -> Categorical:
-        return Categorical(self._n_actions)
+    def _actions(self) -> Head:
+        return self._choices
 
     def _way_to_update(self) -> JaxPPO:
         return self._way

@@ -12,12 +12,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from optix_bus.agents.heads import FORBIDDEN
+from optix_bus.agents.heads import Categorical, Head
+from optix_bus.agents.jax.distributions import evaluate
 from optix_bus.agents.jax.networks import Weights, apply
+
+_CHOICE = Categorical()
 
 
 class Rows(NamedTuple):
-    """Rows of an `optix_bus.agents.batch.Batch`, ``[n]`` but observations and masks; no masks allow all."""
+    """Rows of an `optix_bus.agents.batch.Batch`, ``[n, ...]``; no masks allow all."""
 
     observations: Any
     actions: Any
@@ -44,11 +47,12 @@ def ppo_loss(
     numbers: Mapping[str, Any],
     terms: Terms,
     exact: jax.Array | bool = False,
+    head: Head = _CHOICE,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     """Loss, and with it the `optix_bus.agents.batch.STATISTICS` ``[6]`` and the largest ``|ratio - 1|``.
 
     Args:
-        actor: gives logits.
+        actor: gives the outputs of the head.
         critic: gives values.
         weights: of both, by these names.
         rows: the minibatch.
@@ -56,15 +60,15 @@ def ppo_loss(
         numbers: ``clip_ratio``, ``vf_coef``, ``entropy_coef`` and, where it is a term, ``clip_value``.
         terms: what belongs to the loss.
         exact: the networks are still the ones that acted; the ratio is then exactly 1.
+        head: what becomes of the actor's outputs.
     """
     count = mask.sum()
 
     def mean(x: jax.Array) -> jax.Array:
         return (x * mask).sum() / count
 
-    log_all, log_probs = log_probabilities(
-        apply(actor, weights["actor"], rows.observations), rows.actions, rows.masks
-    )
+    outputs = apply(actor, weights["actor"], rows.observations)
+    log_probs, entropies = evaluate(head, outputs, rows.actions, rows.masks)
     values = apply(critic, weights["critic"], rows.observations).reshape(-1)
     old = jnp.where(exact, jax.lax.stop_gradient(log_probs), rows.log_probs)
     advantages = _normalized(rows.advantages, mask) if terms.normalize_advantage else rows.advantages
@@ -79,7 +83,7 @@ def ppo_loss(
         moved = jnp.clip(values - rows.values, -numbers["clip_value"], numbers["clip_value"])
         errors = jnp.maximum(errors, (rows.values + moved - rows.returns) ** 2)
     value_loss = mean(errors)
-    entropy = -mean((jnp.exp(log_all) * log_all).sum(-1))
+    entropy = mean(entropies)
     loss = policy_loss + numbers["vf_coef"] * value_loss - numbers["entropy_coef"] * entropy
     # Schulman 2020, http://joschu.net/blog/kl-approx.html, the estimator k3.
     kl = mean(ratio - 1.0 - log_ratio)
@@ -87,21 +91,6 @@ def ppo_loss(
     clipped = mean((away > clip).astype(loss.dtype))
     statistics = jnp.stack([policy_loss, value_loss, entropy, kl, clipped, loss])
     return loss, jax.lax.stop_gradient((statistics, (away * mask).max()))
-
-
-def log_probabilities(
-    logits: jax.Array, actions: jax.Array, masks: jax.Array | None = None
-) -> tuple[jax.Array, jax.Array]:
-    """Log-probabilities of all actions ``[n, A]`` and of the chosen ones ``[n]``.
-
-    Where masks ``[n, A]`` are False, an action has probability 0 and its logit no gradient.
-    """
-    if masks is not None:
-        logits = jnp.where(masks, logits, FORBIDDEN)
-    log_all = jax.nn.log_softmax(logits, axis=-1)
-    # A sum over a mask: the gradient of a lookup is a scatter, which is slow on every device.
-    chosen = actions[:, None] == jnp.arange(log_all.shape[-1])
-    return log_all, jnp.where(chosen, log_all, 0.0).sum(-1)
 
 
 def _normalized(advantages: jax.Array, mask: jax.Array) -> jax.Array:

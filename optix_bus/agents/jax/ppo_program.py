@@ -18,8 +18,10 @@ import jax.numpy as jnp
 import optax  # type: ignore[import-untyped]
 from flax import linen as nn
 
+from optix_bus.agents.heads import Head
+from optix_bus.agents.jax.distributions import evaluate
 from optix_bus.agents.jax.networks import Weights, apply, describe, layer_sizes
-from optix_bus.agents.jax.ppo_loss import Rows, Terms, log_probabilities, ppo_loss
+from optix_bus.agents.jax.ppo_loss import Rows, Terms, ppo_loss
 
 
 class Step(NamedTuple):
@@ -79,7 +81,8 @@ class Programs:
         compilations: how often each was compiled, by name.
     """
 
-    def __init__(self, networks: Networks, optimizer: optax.GradientTransformation) -> None:
+    def __init__(self, networks: Networks, optimizer: optax.GradientTransformation, head: Head) -> None:
+        self._head = head
         self._networks = networks
         self._optimizer = optimizer
         self.compilations = {"values": 0, "log_probs": 0, "outputs": 0, "update": 0}
@@ -96,7 +99,8 @@ class Programs:
         self, actor: Weights, observations: jax.Array, actions: jax.Array, masks: jax.Array | None
     ) -> jax.Array:
         self.compilations["log_probs"] += 1
-        return log_probabilities(apply(self._networks.actor, actor, observations), actions, masks)[1]
+        outputs = apply(self._networks.actor, actor, observations)
+        return evaluate(self._head, outputs, actions, masks)[0]
 
     def _outputs(self, actor: Weights, observations: jax.Array) -> jax.Array:
         self.compilations["outputs"] += 1
@@ -133,6 +137,7 @@ class Programs:
                     numbers,
                     terms,
                     each.exact,
+                    self._head,
                 ),
                 has_aux=True,
             )(weights)
@@ -164,6 +169,6 @@ class Programs:
 
 
 @functools.lru_cache(maxsize=64)
-def programs(networks: Networks, optimizer: optax.GradientTransformation) -> Programs:
-    """The programs of these networks with this optimizer, compiled when they are first used."""
-    return Programs(networks, optimizer)
+def programs(networks: Networks, optimizer: optax.GradientTransformation, head: Any) -> Programs:
+    """The programs of these networks with this optimizer and head, compiled when they are first used."""
+    return Programs(networks, optimizer, head)

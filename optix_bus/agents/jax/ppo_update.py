@@ -13,6 +13,7 @@ import optax  # type: ignore[import-untyped]
 from flax import linen as nn
 
 from optix_bus.agents.batch import STATISTICS, Batch, Float32
+from optix_bus.agents.heads import Categorical, Head
 from optix_bus.agents.jax.networks import Weights
 from optix_bus.agents.jax.ppo_loss import Rows, Terms
 from optix_bus.agents.jax.ppo_program import Account, Networks, Programs, Step, programs
@@ -23,6 +24,7 @@ Array = np.ndarray[Any, Any]
 _CHUNK = 16384
 # Windows of fewer rows share one program.
 _FEWEST = 64
+_CHOICE = Categorical()
 
 
 class JaxPPO:
@@ -33,6 +35,7 @@ class JaxPPO:
         weights: of both, by these names.
         optimizer: directions from gradients, without a learning rate.
         device: where weights and moments live, and so where everything is computed.
+        head: what becomes of the actor's outputs.
     """
 
     takes_masks = True
@@ -43,11 +46,12 @@ class JaxPPO:
         weights: Mapping[str, Weights],
         optimizer: optax.GradientTransformation,
         device: Any,
+        head: Head = _CHOICE,
     ) -> None:
         self._device = device
         self._optimizer = optimizer
         self.modules: dict[str, nn.Module] = {"actor": networks.actor, "critic": networks.critic}
-        self.programs: Programs = programs(networks, optimizer)
+        self.programs: Programs = programs(networks, optimizer, head)
         self._minibatches: dict[int, int] = {}
         #: Goes up whenever weights are others.
         self.changes = 0
@@ -78,12 +82,12 @@ class JaxPPO:
     def log_probs(
         self, observations: Float32, actions: npt.NDArray[Any], masks: npt.NDArray[np.bool_] | None = None
     ) -> Float32:
-        """Log-probabilities ``[N]`` of actions ``[N]`` among those that masks ``[N, n_actions]`` allow."""
+        """Log-probabilities ``[N]`` of actions ``[N, ...]`` among those that masks ``[N, entries]`` allow."""
         actor, parts = self.weights["actor"], []
         for start in range(0, len(observations), _CHUNK):
             rows = slice(start, start + _CHUNK)
             allowed = None if masks is None else _filled(masks[rows])
-            x, chosen = _filled(observations[rows]), _filled(actions[rows].astype(np.int32))
+            x, chosen = _filled(observations[rows]), _filled(_narrow(actions[rows]))
             found = self.programs.log_probs(actor, x, chosen, allowed)
             parts.append(np.asarray(found, np.float32)[: len(observations[rows])])
         return np.concatenate(parts)
@@ -102,7 +106,7 @@ class JaxPPO:
         room = minibatches * size
         data = Rows(
             observations=_filled(batch.observations, room),
-            actions=_filled(batch.actions.astype(np.int32), room),
+            actions=_filled(_narrow(batch.actions), room),
             log_probs=_filled(batch.log_probs, room),
             advantages=_filled(batch.advantages, room),
             returns=_filled(batch.returns, room),
@@ -178,6 +182,11 @@ def summarized(account: Account, epochs: int) -> dict[str, float]:
 
 def _cut(array: Array) -> list[Array]:
     return [array[start : start + _CHUNK] for start in range(0, len(array), _CHUNK)]
+
+
+def _narrow(actions: Array) -> Array:
+    """Whole numbers as JAX has them."""
+    return actions.astype(np.int32) if actions.dtype.kind == "i" else actions
 
 
 def _filled(array: Array, rows: int = 0) -> Array:
