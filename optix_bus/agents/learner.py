@@ -177,6 +177,12 @@ class Learner(BaseAgent):
         finally:
             self._deterministic = before
 
+    @contextmanager
+    def steady_weights(self) -> Iterator[None]:
+        """Within it, a window of a pipeline, weights change only through methods of this agent."""
+        with self._acting.steady():
+            yield
+
     def reseed(self, rng: np.random.Generator) -> None:
         """Act from this generator, exactly as `policy` would; learn and perturb from a child of it.
 

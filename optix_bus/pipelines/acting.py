@@ -6,6 +6,7 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ class Actor:
 
     An agent with ``act_batch`` answers for all environments at once. Otherwise, or where a subclass has
     changed ``act`` alone, ``act`` is asked row by row. Optional hooks are used where they exist: ``reseed``,
-    ``episode_start(mask)``, ``memory()`` with ``load_memory(memory)`` (see `Remembering`), and
-    ``evaluation_mode()``, a context manager.
+    ``episode_start(mask)``, ``memory()`` with ``load_memory(memory)`` (see `Remembering`), and two context
+    managers: ``evaluation_mode()``, and ``steady_weights()`` around all actions of a window.
 
     Raises:
         ConfigurationError: the agent can do neither, or it remembers and is asked row by row for several.
@@ -86,6 +87,12 @@ class Actor:
         """Draw the randomness of acting from this generator, where the agent allows it."""
         if hasattr(self._agent, "reseed"):
             self._agent.reseed(rng)
+
+    def steady(self) -> AbstractContextManager[None]:
+        """Around a window, in which weights change only through the agent, where it wants to know that."""
+        hook = getattr(self._agent, "steady_weights", None)
+        manager: AbstractContextManager[None] = hook() if callable(hook) else contextlib.nullcontext()
+        return manager
 
     def can_be_deterministic(self) -> bool:
         """Whether the agent can be asked for its best action instead of a drawn one."""

@@ -56,6 +56,10 @@ class Collector:
 
     def fill(self, steps: int, actor: Actor) -> Window:
         """One window of ``steps`` steps in every row."""
+        with actor.steady():
+            return self._filled(steps, actor)
+
+    def _filled(self, steps: int, actor: Actor) -> Window:
         stepper, gate = self.stepper, self.gate
         window = Window(steps, stepper.n, self.observation, gate.layout, gate.changes_actions)
         rows = range(stepper.n)

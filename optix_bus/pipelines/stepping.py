@@ -210,7 +210,7 @@ class SteppingPipeline(BasePipeline):
         deterministic = deterministic and actor.can_be_deterministic()
         evaluation = Evaluation(stepper, actor, self.episode_seed, limit, keep_infos=self._keep_infos)
         try:
-            with actor.evaluating(deterministic):
+            with actor.evaluating(deterministic), actor.steady():
                 data = evaluation.play(first_episode, episodes, deterministic)
         except (StepFailure, NotFinite) as broken:
             failure = self._failure(broken, stepper, *evaluation.where(_row(broken)))

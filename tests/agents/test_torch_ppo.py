@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import json
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from optix_bus.agents import load_policy
+from optix_bus.agents import load_policy, make_agent
 from optix_bus.agents.acting import is_portable
 from optix_bus.agents.torch.ppo import TorchPPOAgent
 from optix_bus.errors import CheckpointError, ConfigurationError, LearningFailure, Unsuitable
 from optix_bus.interfaces import ArrayAgent, Policy
+from optix_bus.pipelines import BatchPipeline
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
 from optix_bus.types import EpisodeData, HyperparamSet, NamedArrays
 from tests.agents.windows import VECTOR, random_window
@@ -97,6 +99,34 @@ def test_acting_follows_every_change_of_the_weights():
             expected = torch.softmax(agent._actor(torch.from_numpy(x)), -1).numpy()
         np.testing.assert_allclose(agent.action_probs(x), expected, atol=1e-6)
         assert not np.allclose(before, expected, atol=1e-6)
+
+
+def test_within_a_window_changes_through_the_agent_count_and_after_it_all_others():
+    agent, x = _agent(), np.ones(4, np.float32)
+    first = agent.action_probs(x)
+    with agent.steady_weights():
+        agent._actor[2].bias.data.copy_(torch.tensor([1.0, 0.0, 0.0]))
+        np.testing.assert_array_equal(agent.action_probs(x), first)
+        agent.perturb_weights(0.3)
+        with torch.no_grad():
+            expected = torch.softmax(agent._actor(torch.from_numpy(x)), -1).numpy()
+        np.testing.assert_allclose(agent.action_probs(x), expected, atol=1e-6)
+    second = agent.action_probs(x)
+    agent._actor[2].bias.data.copy_(torch.tensor([0.0, 2.0, 0.0]))
+    assert not np.allclose(agent.action_probs(x), second, atol=1e-3)
+
+
+def test_a_pipeline_looks_for_changed_weights_once_a_window(monkeypatch):
+    agent, looks = make_agent(gymnasium.make("CartPole-v1"), seed=0), []
+    mark = agent._acting._weights_mark
+    monkeypatch.setattr(agent._acting, "_weights_mark", lambda: looks.append(1) or mark())
+    pipeline = BatchPipeline(gymnasium.make("CartPole-v1"), agent, window_size=20, seed=0)
+    windows, seen = pipeline.episodes(), []
+    for bias in ([50.0, 0.0], [0.0, 50.0], [50.0, 0.0]):
+        agent._actor[-1].bias.data.copy_(torch.tensor(bias))
+        seen.append(set(next(windows).actions.tolist()))
+    assert seen == [{0}, {1}, {0}]
+    assert len(looks) <= 2 * len(seen)
 
 
 def test_replaced_layers_count_after_the_cache_is_reset():

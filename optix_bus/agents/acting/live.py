@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ class LiveActing(ABC):
         self._layers: list[dict[str, Any]] | None = None
         self._seen: tuple[Any, ...] = ()
         self._policy: Any = None
+        self._steady = False
 
     @abstractmethod
     def _arrays(self) -> dict[str, Array]:
@@ -71,10 +73,23 @@ class LiveActing(ABC):
 
     def policy(self) -> Any:
         """The policy of this moment (a `Policy`); keep it no longer than one call."""
-        if self._policy is None or self._seen != self._mark():
+        if self._policy is None or (not self._steady and self._seen != self._mark()):
             self._policy = self.snapshot(share=True)
             self._seen = self._mark()
         return self._policy
+
+    @contextmanager
+    def steady(self) -> Iterator[None]:
+        """Within it weights change only through the agent: those of others are looked for once, on entry.
+
+        Looking for them takes as long as a small network's forward pass, and in TensorFlow five times that.
+        """
+        self.policy()
+        before, self._steady = self._steady, True
+        try:
+            yield
+        finally:
+            self._steady = before
 
     def snapshot(self, share: bool = False) -> Any:
         """A policy with copies of the weights; it draws from the agent's stream until it is reseeded."""
