@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from optix_bus.checkpoints import CheckpointRegistry
 from optix_bus.checkpoints.settings import CheckpointSettings
@@ -14,6 +15,8 @@ from optix_bus.messages import (
     RollbackRequested,
     RolledBack,
     SnapshotSaved,
+    VariantRequested,
+    VariantSpawned,
 )
 from optix_bus.messages.plain import as_plain, from_plain
 from optix_bus.nesting import join, split
@@ -43,7 +46,7 @@ class CheckpointNode(Node):
     being misled by it.
     """
 
-    emits = (SnapshotSaved, RolledBack)
+    emits = (SnapshotSaved, RolledBack, VariantSpawned)
     settings = CheckpointSettings
     noted = (PolicyUpdated, CollectWindow)
 
@@ -52,6 +55,8 @@ class CheckpointNode(Node):
         self._policies: VersionShelf[NamedArrays] = VersionShelf()
         self._best: _Best | None = None
         self._rollbacks = 0
+        # Descent of each variant with its first policy version (-1: not yet there), oldest first.
+        self._variants: list[tuple[int, dict[str, Any]]] = []
 
     @classmethod
     def build(cls, settings: CheckpointSettings, site: Site) -> CheckpointNode:
@@ -63,11 +68,13 @@ class CheckpointNode(Node):
         best = self._best
         if best is not None:
             parts[_BEST] = best.policy
-        facts = {
+        facts: dict[str, Any] = {
             "evaluated": self._policies.evaluated,
             "best": None if best is None else [as_plain(best.promotion), best.snapshot_id, best.parent],
             "rollbacks": self._rollbacks,
         }
+        if self._variants:
+            facts["variants"] = self._variants
         return join(parts, facts)
 
     def load_state(self, state: NamedArrays) -> Sequence[str]:
@@ -76,6 +83,7 @@ class CheckpointNode(Node):
         policies = {int(name.removeprefix(_POLICY)): policy for name, policy in parts.items()}
         self._policies.load(policies, facts["evaluated"])
         self._rollbacks = int(facts["rollbacks"])
+        self._variants = [(int(version), lineage) for version, lineage in facts.get("variants", ())]
         self._best = None
         if best is None:
             return ()
@@ -86,6 +94,8 @@ class CheckpointNode(Node):
     @handles(PolicyUpdated)
     def on_policy(self, event: PolicyUpdated, ctx: Context) -> None:
         self._policies.put(event.version, ctx.read_blob(event.policy))
+        if event.origin == "variant" and self._variants:
+            self._variants[-1] = (event.version, self._variants[-1][1])
 
     @handles(CollectWindow)
     def on_collect(self, event: CollectWindow, ctx: Context) -> None:
@@ -130,6 +140,38 @@ class CheckpointNode(Node):
             )
         )
 
+    @handles(VariantRequested)
+    def on_variant(self, event: VariantRequested, ctx: Context) -> None:
+        """Clone the best for the learner, and remember where the clone comes from."""
+        best = self._best
+        parent = "" if best is None else best.snapshot_id
+        lineage = {
+            "variant": event.variant,
+            "parent": parent,
+            "noise_scale": event.noise_scale,
+            "weight_noise": event.weight_noise,
+            "seed": event.seed,
+        }
+        self._variants.append((-1, lineage))
+        policy = None if best is None or event.made else best.policy
+        ctx.emit(
+            VariantSpawned(
+                window=event.window,
+                variant=event.variant,
+                snapshot_id=parent,
+                params=event.params,
+                noise_scale=event.noise_scale,
+                weight_noise=event.weight_noise,
+                seed=event.seed,
+                policy=None if policy is None else ctx.write_blob("variant", event.variant, policy),
+            )
+        )
+
+    def _lineage(self, version: int) -> dict[str, Any]:
+        """Descent of a policy version; empty where it is of no variant."""
+        of = [lineage for first, lineage in self._variants if 0 <= first <= version]
+        return of[-1] if of else {}
+
     def _write(self, event: PolicyPromoted, policy: NamedArrays, parent: str, stamp: float) -> PolicySnapshot:
         return self._registry.save_policy(
             policy,
@@ -140,6 +182,7 @@ class CheckpointNode(Node):
             sequence=event.window,
             parent=parent,
             regime=event.regime,
+            variant=self._lineage(event.policy_version),
         )
 
     def _write_missing(self, best: _Best) -> Sequence[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from optix_bus.errors import LearningFailure
+from optix_bus.errors import ConfigurationError, LearningFailure
 from optix_bus.interfaces import ArrayAgent, Replaying
 from optix_bus.messages import (
     AgentDescribed,
@@ -19,6 +19,7 @@ from optix_bus.messages import (
     RolledBack,
     RunStarted,
     StopRequested,
+    VariantSpawned,
     WindowCollected,
 )
 from optix_bus.messages.learning import Origin
@@ -44,7 +45,7 @@ class LearnerNode(Node):
 
     emits = (AgentDescribed, PolicyUpdated, HyperparametersChanged, ExternallyScored)
     settings = LearnerSettings
-    optional = (HyperparametersProposed, RolledBack, StopRequested)
+    optional = (HyperparametersProposed, RolledBack, StopRequested, VariantSpawned)
 
     def __init__(self, agent: Any, *, score: Callable[[Any], float] | None = None, name: str = "") -> None:
         self._name = name
@@ -190,9 +191,38 @@ class LearnerNode(Node):
         self._version += 1
         self._publish("restored" if event.final else "rolled_back", event.window, self._current, {}, ctx)
 
+    @handles(VariantSpawned)
+    def on_variant(self, event: VariantSpawned, ctx: Context) -> None:
+        """Go on from a clone of the best policy with noise, as a version of its own."""
+        if self._stopped:
+            return  # the run is ending: the best policy comes next
+        if event.policy is not None:
+            restore(self._agent, ctx.read_blob(event.policy))
+        if event.weight_noise > 0.0:
+            self._perturb(event, ctx)
+        if event.params:
+            self._agent.set_hyperparams(HyperparamSet(dict(event.params), event.window, ctx.now))
+        self._current = max(self._params) + 1
+        params = self._params[self._current] = dict(self._agent.get_hyperparams().params)
+        ctx.emit(
+            HyperparametersChanged(version=self._current, window=event.window, params=params, changed=True)
+        )
+        self._version += 1
+        self._publish("variant", event.window, self._current, {}, ctx)
+
     @handles(StopRequested)
     def on_stop(self, event: StopRequested, ctx: Context) -> None:
         self._stopped = True
+
+    def _perturb(self, event: VariantSpawned, ctx: Context) -> None:
+        if isinstance(self._agent, ArrayAgent):
+            self._agent.reseed(ctx.rng("variant", event.seed))
+        try:
+            self._agent.perturb_weights(event.weight_noise)
+        except NotImplementedError as error:
+            raise ConfigurationError(
+                f"{error}; write weight_noise: 0 for the policy manager, or give the agent perturb_weights"
+            ) from error
 
     def _take_news(self, ctx: Context) -> None:
         """Put into force what the topology of a fork asks for, as a proposal of its own."""

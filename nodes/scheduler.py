@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from optix_bus.loop.book import OpenWindow, Standing, Step, WindowBook
 from optix_bus.loop.cuts import CutPlan
+from optix_bus.loop.evolving import Evolving
 from optix_bus.loop.machine import LoopMachine
 from optix_bus.loop.settings import SchedulerSettings
 from optix_bus.loop.verdicts import Evaluation, Judgement
@@ -17,6 +17,8 @@ from optix_bus.messages import (
     Degraded,
     Dormant,
     EvaluationRequested,
+    EvolutionDecided,
+    EvolutionReported,
     ExternallyScored,
     HyperparametersChanged,
     Improved,
@@ -28,12 +30,14 @@ from optix_bus.messages import (
     RunFinished,
     StopRequested,
     TimerFired,
+    VariantRequested,
     WindowCollected,
     WindowJudged,
     WindowScored,
 )
 from optix_bus.messages.plain import as_plain, from_plain
 from optix_bus.nesting import join, split
+from optix_bus.runtime import loop_words
 from optix_bus.runtime.node import Context, Node, Site, handles
 from optix_bus.stats import t_quantile
 from optix_bus.types import LoopState, NamedArrays
@@ -58,10 +62,11 @@ class SchedulerNode(Node):
         RollbackRequested,
         RunFinished,
         CutAnnounced,
+        VariantRequested,
     )
     settings = SchedulerSettings
     noted = (AgentDescribed, WindowCollected, ExternallyScored)
-    optional = (ExternallyScored, StopRequested, TimerFired)
+    optional = (EvolutionDecided, EvolutionReported, ExternallyScored, StopRequested, TimerFired)
 
     def __init__(
         self,
@@ -71,6 +76,7 @@ class SchedulerNode(Node):
         optimizer: bool,
         lookahead: int = 0,
         cuts: CutPlan | None = None,
+        evolution: bool = False,
     ) -> None:
         self.machine = machine
         self._validation = validation
@@ -79,6 +85,7 @@ class SchedulerNode(Node):
         self._cuts = cuts if cuts is not None else CutPlan()
         self._book = WindowBook()
         self._now = Standing()
+        self._evolving = Evolving(evolution)
 
     @classmethod
     def build(cls, settings: SchedulerSettings, site: Site) -> SchedulerNode:
@@ -89,6 +96,7 @@ class SchedulerNode(Node):
             optimizer=site.has_optimizer,
             lookahead=settings.lookahead,
             cuts=CutPlan(settings.cut_windows, settings.cut_bytes),
+            evolution=site.has_evolution,
         )
 
     def state(self) -> NamedArrays:
@@ -98,6 +106,8 @@ class SchedulerNode(Node):
             "standing": self._now.state(),
             "cuts": self._cuts.state(),
         }
+        if self._evolving.present:
+            facts["evolving"] = self._evolving.state()
         return join({}, facts)
 
     def load_state(self, state: NamedArrays) -> Sequence[str]:
@@ -106,6 +116,8 @@ class SchedulerNode(Node):
         self._book.load_state(facts["book"], lambda plain: from_plain(WindowScored, plain))
         self._now.load_state(facts["standing"])
         self._cuts.load_state(facts["cuts"])
+        if "evolving" in facts:
+            self._evolving.load_state(facts["evolving"])
         return ()
 
     def setup(self) -> None:
@@ -125,6 +137,7 @@ class SchedulerNode(Node):
             self._now.hyperparams_version = event.version
         else:
             window.hyperparams_after = event.version
+            self._evolve(ctx)
             self._work(ctx)
 
     @handles(WindowCollected)
@@ -147,12 +160,13 @@ class SchedulerNode(Node):
             self._now.policy_version = event.version
             self._ask(ctx)
         elif event.origin == "restored":
+            self._evolving.restored = True
             self._finish(ctx)
         else:
             window = self._book.find(event.window)
             if window is not None:
                 window.policy_after = event.version
-                window.rolling_back = window.rolling_back and event.origin != "rolled_back"
+                window.rolling_back = window.rolling_back and event.origin not in ("rolled_back", "variant")
                 self._work(ctx)
 
     @handles(WindowScored)
@@ -168,9 +182,22 @@ class SchedulerNode(Node):
                 self._promote(window, event, event.score, ctx)
         self._work(ctx)
 
+    @handles(EvolutionDecided)
+    def on_evolution(self, event: EvolutionDecided, ctx: Context) -> None:
+        self._evolving.decision = as_plain(event)
+        self._evolve(ctx)
+        self._work(ctx)
+
+    @handles(EvolutionReported)
+    def on_report(self, event: EvolutionReported, ctx: Context) -> None:
+        self._evolving.report = event.lines
+        self._finish(ctx)
+
     @handles(StopRequested)
     def on_stop(self, event: StopRequested, ctx: Context) -> None:
-        self._end(event.reason, ctx)
+        # A policy manager that stops a loop at its plateau has not kept it from deciding: it was decided.
+        plateau = self._evolving.present and self.machine.end(self._now.next_window) == "converged"
+        self._end("converged" if plateau else event.reason, ctx)
 
     @handles(TimerFired)
     def on_timer(self, event: TimerFired, ctx: Context) -> None:
@@ -223,21 +250,8 @@ class SchedulerNode(Node):
             self._promote(window, score, window.external if window.external is not None else score.score, ctx)
 
     def _promote(self, window: OpenWindow, scored: WindowScored, value: float, ctx: Context) -> None:
-        version = window.score.learnt_with
-        evidence = self.machine.best if window.watch and self.machine.best is not None else scored
-        ctx.emit(
-            PolicyPromoted(
-                policy_version=scored.policy_version,
-                window=window.number,
-                hyperparams_version=version,
-                score=value,
-                n=evidence.n,
-                standard_error=evidence.standard_error,
-                metrics=scored.metrics,
-                params=self._now.params.get(version, {}),
-                regime=self.machine.regime,
-            )
-        )
+        params = self._now.params.get(window.score.learnt_with, {})
+        ctx.emit(loop_words.policy_promoted(window, scored, value, self.machine, params))
 
     def _announce(self, window: OpenWindow, ctx: Context) -> None:
         """Say the verdict, and what follows from it."""
@@ -259,27 +273,24 @@ class SchedulerNode(Node):
             ctx.emit(LoopStateChanged(window=number, old=judgement.previous_state, new=judgement.state))
         if judgement.verdict == "dormant":
             ctx.emit(Dormant(window=number, reason=judgement.reason))
+            window.rolling_back = self._evolving.present  # until the policy manager has decided
         if judgement.rollback:
             window.rolling_back = True
             ctx.emit(RollbackRequested(window=number, reason="degradation"))
-        ctx.emit(
-            WindowJudged(
-                window=number,
-                policy_version=version,
-                verdict=judgement.verdict,
-                state=judgement.state,
-                interval=judgement.interval,
-                score=score.score,
-                standard_error=score.standard_error,
-                smoothed=judgement.smoothed,
-                margin=judgement.margin,
-                best_score=self.machine.best_score,
-                best_policy_version=self.machine.best_version,
-                steps=window.steps,
-                convergence=judgement.convergence,
-                learnt=not window.watch,
-            )
-        )
+        ctx.emit(loop_words.window_judged(window, judgement, self.machine))
+
+    def _evolve(self, ctx: Context) -> None:
+        """Act on the policy manager's decision, once the window has everything else."""
+        window = self._book.oldest
+        decision = self._evolving.take(window, optimizer=self._optimizer)
+        if decision is None or window is None or self._now.ending:
+            return
+        if decision["action"] == "spawn":
+            self.machine.restart()
+            ctx.emit(LoopStateChanged(window=window.number, old="dormant", new=self.machine.state.value))
+            ctx.emit(loop_words.variant_requested(decision))
+        else:
+            window.rolling_back = False
 
     def _close(self, ctx: Context) -> None:
         window = self._book.close()
@@ -367,22 +378,8 @@ class SchedulerNode(Node):
             ctx.emit(RollbackRequested(window=self._now.next_window - 1, reason=reason, final=True))
 
     def _finish(self, ctx: Context) -> None:
-        """The best policy is restored: say how it went."""
-        best, now = self.machine.best, self._now
-        ctx.emit(
-            RunFinished(
-                reason=now.ending,
-                windows=now.next_window - len(self._book.windows),
-                steps=now.steps,
-                evaluations=now.evaluations,
-                best_score=self.machine.best_score,
-                best_standard_error=best.standard_error if best is not None else math.nan,
-                best_policy_version=self.machine.best_version,
-                best_window=best.window if best is not None else -1,
-                train_score=now.train_score,
-                generalization_gap=now.gap,
-                state=self.machine.state.value,
-                decided_by_loop=now.ending == "converged",
-                report=tuple(self.machine.report_lines()),
-            )
-        )
+        """The best policy is restored, and nobody has anything to add: say how it went."""
+        evolving = self._evolving
+        if evolving.complete:
+            windows = self._now.next_window - len(self._book.windows)
+            ctx.emit(loop_words.run_finished(self._now, self.machine, windows, evolving.report or ()))

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from optix_bus.agents.acting.categorical import CategoricalPolicy
 from optix_bus.agents.acting.live import LiveActing
 from optix_bus.agents.cards import Card
 from optix_bus.agents.onnx_graph import export_onnx
@@ -163,6 +164,12 @@ class Learner(BaseAgent):
             observations, deterministic=deterministic or self._deterministic
         )
         return acting
+
+    def action_probs_batch(self, observations: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
+        """Probability of each of several discrete actions for ``[B, *obs_shape]``, ``[B, n_actions]``; None
+        for a policy of another kind."""
+        policy = self._acting.policy()
+        return policy.action_probs(observations) if isinstance(policy, CategoricalPolicy) else None
 
     def policy(self) -> Any:
         """The acting half (a `Policy`) with the weights of now; later learning does not change it."""

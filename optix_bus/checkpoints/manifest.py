@@ -37,6 +37,7 @@ class Manifest:
         format: of this file.
         versions: of what wrote it.
         regime: snapshots of a later one rank higher, whatever their scores; see `PolicyPromoted`.
+        variant: of a variant of another policy: its number, parent snapshot, noise and seed; otherwise empty.
     """
 
     snapshot_id: str
@@ -56,6 +57,7 @@ class Manifest:
     format: int = FORMAT
     versions: dict[str, str] = field(default_factory=dict)
     regime: int = 0
+    variant: dict[str, Any] = field(default_factory=dict)
 
 
 def combined(files: dict[str, str]) -> str:

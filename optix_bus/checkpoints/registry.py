@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ class CheckpointRegistry:
         #: What was found damaged: one line each, in the order of finding.
         self.damaged: list[str] = []
         self._swept = False
+        self._described: dict[int, tuple[Any, dict[str, Any]]] = {}
         self._scan()
         foreign = sorted({m.run for m in self._manifests.values()} - {self.run_id})
         if foreign and not resume:
@@ -84,7 +86,21 @@ class CheckpointRegistry:
         policy_version: int = -1,
     ) -> PolicySnapshot:
         """Save what the agent is now. The score must be the one that exactly these weights earned."""
-        return self.save_policy(capture(agent), eval_metrics, hyperparams, policy_version=policy_version)
+        _, lineage = self._described.get(id(agent), (None, None))
+        policy = capture(agent)
+        return self.save_policy(
+            policy, eval_metrics, hyperparams, policy_version=policy_version, variant=lineage
+        )
+
+    def describe(self, agent: Any, lineage: Mapping[str, Any]) -> None:
+        """Write this lineage (plain values) into the manifests of what is saved of this agent."""
+        self._described[id(agent)] = agent, dict(lineage)
+
+    def refresh(self) -> None:
+        """Look again at what lies in the folder: another registry may have written there."""
+        self.damaged = []
+        self._manifests = {}
+        self._scan()
 
     def save_policy(
         self,
@@ -96,6 +112,7 @@ class CheckpointRegistry:
         sequence: int | None = None,
         parent: str | None = None,
         regime: int = 0,
+        variant: Mapping[str, Any] | None = None,
     ) -> PolicySnapshot:
         """Save a policy with the score that it earned.
 
@@ -109,6 +126,7 @@ class CheckpointRegistry:
             parent: snapshot it descends from; by default the best of those with smaller numbers that are on
                 disk. Who may save the same policy again says it, because by then the disk holds others.
             regime: a snapshot of a later one ranks higher, whatever the scores.
+            variant: where the policy comes from, if it is a variant of another; plain values.
 
         Raises:
             CheckpointError: the disk is full or cannot be written; nothing of the snapshot is left then.
@@ -143,6 +161,7 @@ class CheckpointRegistry:
                 sha256=manifests.combined(files),
                 versions={"python": platform.python_version(), "numpy": np.__version__},
                 regime=regime,
+                variant=dict(variant or {}),
             )
             manifests.write(made, folder)
 

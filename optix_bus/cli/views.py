@@ -14,10 +14,26 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from optix_bus.messages import Event, LoopStateChanged, RunFinished, SnapshotSaved, WindowJudged
+from optix_bus.messages import (
+    Event,
+    EvolutionDecided,
+    LoopStateChanged,
+    RunFinished,
+    SnapshotSaved,
+    VariantPruned,
+    WindowJudged,
+)
 from optix_bus.runtime.progress import Progress, View
 
 _COLOURS = {"active": "green", "cooling": "yellow", "dormant": "blue", "watchdog": "magenta"}
+_FOR_PROGRAMS = (
+    WindowJudged,
+    LoopStateChanged,
+    SnapshotSaved,
+    EvolutionDecided,
+    VariantPruned,
+    RunFinished,
+)
 _STATES = {"ready": "green", "starting": "yellow", "lost": "red", "ended": "dim"}
 
 
@@ -50,6 +66,11 @@ class PlainView(QuietView):
             print(judged_line(event, progress), flush=True)
         elif isinstance(event, LoopStateChanged):
             print(f"state {event.old.upper()} -> {event.new.upper()} at window {event.window}", flush=True)
+        elif isinstance(event, EvolutionDecided):
+            noise = f" (variant {event.variant}, noise {event.noise_scale:.3g})" * (event.action == "spawn")
+            print(f"evolution: {event.action}{noise} at window {event.window}: {event.reason}", flush=True)
+        elif isinstance(event, VariantPruned):
+            print(f"evolution: variant {event.variant} is pruned: {event.reason}", flush=True)
 
 
 class JsonView(QuietView):
@@ -57,7 +78,7 @@ class JsonView(QuietView):
 
     def event(self, event: Event, progress: Progress) -> None:
         """The event as JSON; numbers that are not finite become null."""
-        if isinstance(event, WindowJudged | LoopStateChanged | SnapshotSaved | RunFinished):
+        if isinstance(event, _FOR_PROGRAMS):
             print(json.dumps({"event": type(event).__name__, **plain(event)}), flush=True)
 
 

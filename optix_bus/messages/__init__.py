@@ -13,6 +13,14 @@ from __future__ import annotations
 from optix_bus.messages.base import Event
 from optix_bus.messages.collection import CollectWindow, EvaluationRequested, WindowCollected
 from optix_bus.messages.evaluation import WindowScored
+from optix_bus.messages.evolution import (
+    EnsembleReweighted,
+    EvolutionDecided,
+    EvolutionReported,
+    VariantPruned,
+    VariantRequested,
+    VariantSpawned,
+)
 from optix_bus.messages.learning import (
     AgentDescribed,
     ExternallyScored,
@@ -73,6 +81,12 @@ VOCABULARY: tuple[type[Event], ...] = (
     RolledBack,
     HyperparametersProposed,
     HyperparametersChanged,
+    EvolutionDecided,
+    EnsembleReweighted,
+    VariantPruned,
+    VariantRequested,
+    VariantSpawned,
+    EvolutionReported,
 )
 
 #: They speak of processes, not of learning: two runs with the same seed differ in them.
@@ -87,8 +101,11 @@ __all__ = [
     "CutTaken",
     "Degraded",
     "Dormant",
+    "EnsembleReweighted",
     "EvaluationRequested",
     "Event",
+    "EvolutionDecided",
+    "EvolutionReported",
     "ExternallyScored",
     "HyperparametersChanged",
     "HyperparametersProposed",
@@ -108,6 +125,9 @@ __all__ = [
     "StopRequested",
     "TimerFired",
     "TimerSet",
+    "VariantPruned",
+    "VariantRequested",
+    "VariantSpawned",
     "WindowCollected",
     "WindowJudged",
     "WindowScored",

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from optix_bus.messages.base import Event
 from optix_bus.types import BlobRef
 
-Origin = Literal["initial", "learned", "rolled_back", "restored"]
+Origin = Literal["initial", "learned", "rolled_back", "restored", "variant"]
 
 
 class AgentDescribed(Event, frozen=True, kw_only=True):
@@ -23,7 +23,9 @@ class PolicyUpdated(Event, frozen=True, kw_only=True):
     """A policy version exists; from the learner to pipelines, evaluator, scheduler and checkpoint.
 
     Versions count up from 0 (``origin`` initial). ``window`` is the window it was learnt from (-1 for none)
-    and ``hyperparams_version`` what it was learnt with. ``policy`` holds the agent's state.
+    and ``hyperparams_version`` what it was learnt with. ``policy`` holds the agent's state. ``origin`` says
+    what it comes of: ``rolled_back`` and, at the end of a run, ``restored`` are the best snapshot,
+    ``variant`` is a clone of that with noise.
     """
 
     version: int

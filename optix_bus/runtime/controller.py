@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from optix_bus.checkpoints import CheckpointRegistry
+from optix_bus.evolution.by_callback import CallbackEvolution, evolving
 from optix_bus.interfaces import BaseAgent, BaseEvaluator, BaseOptimizer, BasePipeline, LoopCallback
 from optix_bus.loop.machine import LoopMachine
 from optix_bus.loop.scheduler import BackoffScheduler
@@ -100,7 +101,10 @@ class LoopController:
         nodes["learner"] = load("nodes.learner:LearnerNode")(self.agent, score=score)
         nodes["evaluator"] = load("nodes.evaluator:EvaluatorNode")(evaluator, validation=validation)
         nodes["scheduler"] = load("nodes.scheduler:SchedulerNode")(
-            self.machine, validation=validation, optimizer=optimizer is not None
+            self.machine,
+            validation=validation,
+            optimizer=optimizer is not None,
+            evolution=bool(evolving(self.callbacks)),
         )
         nodes["checkpoint"] = load("nodes.checkpoint:CheckpointNode")(self.registry)
         if optimizer is not None:
@@ -109,6 +113,11 @@ class LoopController:
         nodes["callbacks"] = load("nodes.callbacks:CallbackNode")(
             self.callbacks, weights_root=str(self.registry.directory)
         )
+        for callback in evolving(self.callbacks):
+            callback.join_loop(self.registry)
+        if evolving(self.callbacks):  # behind the callbacks: it asks what they have decided
+            mind = CallbackEvolution(self.callbacks)
+            nodes["policy_manager"] = load("nodes.policy_manager:PolicyManagerNode")(mind)
         return nodes
 
     def run(self) -> RunFinished:

@@ -136,6 +136,11 @@ class Site(Protocol):
         ...
 
     @property
+    def has_evolution(self) -> bool:
+        """Whether some node of the topology decides what happens at a plateau."""
+        ...
+
+    @property
     def lookahead(self) -> int:
         """How many windows may be collected ahead of learning."""
         ...

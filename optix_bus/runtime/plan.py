@@ -69,6 +69,7 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     has_optimizer: bool
     lookahead: int
     has_cuts: bool = False
+    has_evolution: bool = False
     branch: int = 0
     past: Past | None = None
     search_path: list[str]

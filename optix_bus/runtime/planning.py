@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from optix_bus.errors import ConfigurationError
-from optix_bus.messages import HyperparametersProposed, PolicyUpdated
+from optix_bus.messages import EvolutionDecided, HyperparametersProposed, PolicyUpdated
 from optix_bus.runtime.plan import NodePlan, RunPlan
 from optix_bus.runtime.topology import Topology
 from optix_bus.runtime.topology_entry import NodeEntry
@@ -57,6 +57,7 @@ def make_plan(
         has_validation=any(entry.role == "validation" for entry in entries),
         has_optimizer=any(HyperparametersProposed in entry.node_class().emits for entry in entries),
         lookahead=lookahead,
+        has_evolution=any(EvolutionDecided in entry.node_class().emits for entry in entries),
         has_cuts=any(getattr(entry.settings, "cut_windows", 0) for entry in entries),
         search_path=[str(topology.path.parent.resolve()), str(Path.cwd())],
     )

@@ -29,6 +29,7 @@ class PlanSite:
         self.checkpoint_directory = str(plan.checkpoint_directory(Path(plan.run_directory)))
         self.has_validation = plan.has_validation
         self.has_optimizer = plan.has_optimizer
+        self.has_evolution = plan.has_evolution
         self.lookahead = plan.lookahead
         self.shares_agent = plan.shares_agent
 

@@ -45,7 +45,7 @@ class NodeContract:
         node_class: the node under test.
         settings: what a topology would say about it; checked against ``node_class.settings``.
         role: its role, for nodes that have one.
-        has_validation, has_optimizer, shares_agent, lookahead: what else is in the topology.
+        has_validation, has_optimizer, has_evolution, shares_agent, lookahead: what else is in the topology.
         seed: of the run.
     """
 
@@ -54,6 +54,7 @@ class NodeContract:
     role: ClassVar[str] = ""
     has_validation: ClassVar[bool] = True
     has_optimizer: ClassVar[bool] = False
+    has_evolution: ClassVar[bool] = False
     shares_agent: ClassVar[bool] = False
     lookahead: ClassVar[int] = 0
     seed: ClassVar[int] = 7
@@ -241,6 +242,7 @@ class _Place:
         self.checkpoint_directory = str(folder)
         self.has_validation = contract.has_validation
         self.has_optimizer = contract.has_optimizer
+        self.has_evolution = contract.has_evolution
         self.shares_agent = contract.shares_agent
         self.lookahead = contract.lookahead
         self.agent = contract.make_agent

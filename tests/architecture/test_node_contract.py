@@ -17,6 +17,7 @@ from nodes.evaluator import EvaluatorNode
 from nodes.learner import LearnerNode
 from nodes.optimizer import OptimizerNode
 from nodes.pipeline import PipelineNode
+from nodes.policy_manager import PolicyManagerNode
 from nodes.scheduler import SchedulerNode
 from optix_bus.agents import make_agent
 from optix_bus.errors import NodeFailure
@@ -27,6 +28,8 @@ from optix_bus.messages import (
     Dormant,
     EvaluationRequested,
     Event,
+    EvolutionDecided,
+    EvolutionReported,
     HyperparametersChanged,
     HyperparametersProposed,
     PolicyPromoted,
@@ -35,6 +38,8 @@ from optix_bus.messages import (
     RolledBack,
     RunStarted,
     StopRequested,
+    VariantRequested,
+    VariantSpawned,
     WindowCollected,
     WindowJudged,
     WindowScored,
@@ -154,6 +159,61 @@ class TestScheduler(NodeContract):
         yield learnt(store, 4, origin="restored")
 
 
+class TestEvolvingScheduler(TestScheduler):
+    has_evolution = True
+    settings: ClassVar[dict[str, Any]] = {
+        "max_episodes": 6,
+        "convergence": "classical",
+        "convergence_window": 5,
+        "looks": 1,
+        "dormant_threshold": 1,
+        "score_smoothing": 1,
+        "score_floor": 0.0,
+    }
+
+    def events(self, store):
+        yield BOUNDS
+        yield FIRST_PARAMS
+        yield learnt(store, 0)
+        for number in range(5):
+            yield collected(store, number)
+            yield learnt(store, number + 1)
+            yield scored(number, 10.0)
+            if number == 0:
+                yield scored(number, 10.0, purpose="confirm")
+        yield EvolutionDecided(window=4, action="spawn", reason="a plateau", variant=1)
+        yield learnt(store, 6, window=4, origin="variant")
+        yield collected(store, 5)
+        yield learnt(store, 7, window=5)
+        yield scored(5, 10.0)
+        yield EvolutionReported(window=5, lines=("Spawns used",))
+        yield learnt(store, 8, origin="restored")
+
+
+class TestPolicyManager(NodeContract):
+    node_class = PolicyManagerNode
+    settings: ClassVar[dict[str, Any]] = {"max_spawns": 2, "max_ensemble_size": 1, "weight_noise": 0.5}
+
+    def events(self, store):
+        yield BOUNDS
+        yield Dormant(window=0, reason="nobody was promoted")
+        for number in range(3):
+            yield PolicyPromoted(
+                policy_version=3 * number,
+                window=3 * number,
+                hyperparams_version=0,
+                score=10.0,
+                n=20,
+                standard_error=1.0,
+                params={"learning_rate": 3e-4},
+            )
+            for window in range(3 * number, 3 * number + 3):
+                yield scored(window, 10.0 + window % 2, generalization_gap=0.5)
+            yield Dormant(window=3 * number + 2, reason="plateau")
+            yield learnt(store, 3 * number + 3, origin="variant")
+        yield RollbackRequested(window=9, reason="converged", final=True)
+
+
 class TestEvaluator(NodeContract):
     node_class = EvaluatorNode
 
@@ -195,6 +255,11 @@ class TestCheckpoint(NodeContract):
                 standard_error=1.0,
                 params={"learning_rate": 3e-4},
             )
+        yield VariantRequested(window=2, variant=1, params={"learning_rate": 1e-4}, noise_scale=0.1)
+        yield learnt(store, 3, origin="variant")
+        yield PolicyPromoted(
+            policy_version=3, window=3, hyperparams_version=1, score=9.0, n=20, standard_error=1.0
+        )
         yield RollbackRequested(window=3, reason="converged", final=True)
 
 
@@ -224,6 +289,15 @@ class TestLearner(NodeContract):
         yield collected(store, 1, hyperparams_version=1)
         ref = store.write("checkpoint/best-000001", agent(5).state())
         yield RolledBack(window=1, final=False, policy=ref)
+        yield VariantSpawned(
+            window=1,
+            variant=1,
+            snapshot_id="00000001",
+            params={"learning_rate": 2e-3},
+            weight_noise=0.1,
+            seed=5,
+            policy=ref,
+        )
         yield StopRequested()
         yield collected(store, 2, hyperparams_version=1)
 

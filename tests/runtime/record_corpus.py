@@ -16,6 +16,7 @@ from tests.runtime.recorded import DEMO, ROOT, TOPOLOGIES, record, with_validati
 
 CORPUS = Path(__file__).parent / "corpus"
 SCRIPTED = Path(__file__).parent / "scripted.yaml"
+EVOLVING = Path(__file__).parent / "evolving.yaml"
 UNTOUCHED = (
     "nodes.scheduler.max_episodes=60",
     "nodes.pipeline.window_steps=20",
@@ -25,6 +26,7 @@ UNTOUCHED = (
 #: Name -> (topology, overrides).
 RUNS = {
     "demo": (DEMO, with_validation()),
+    "evolving": (EVOLVING, (*UNTOUCHED, "nodes.scheduler.cut_windows=5")),
     "lookahead": (DEMO, with_validation("nodes.scheduler.lookahead=1", "seed=3")),
     "own-agent": (TOPOLOGIES / "custom_agent.yaml", with_validation()),
     "scripted": (SCRIPTED, (*UNTOUCHED, "nodes.scheduler.cut_windows=5")),

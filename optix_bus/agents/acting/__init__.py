@@ -7,7 +7,9 @@ The description, ``state.metadata["policy"]``, is plain data::
      "normalizer": {"mean": "obs_normalizer.mean", "var": "obs_normalizer.var", "clip": 10.0} or None}
 
 ``kind`` is ``recurrent`` where a GRU or LSTM with a memory stands in front of the layers (see `recurrent`),
-and ``agent`` where the network is none that NumPy can run: only the agent itself can act then.
+``ensemble`` where several policies act as one (``names``, ``members`` and ``weights``; the arrays of each
+stand below its name), and ``agent`` where the network is none that NumPy can run: only the agent itself can
+act then.
 """
 
 from optix_bus.agents.acting.categorical import CategoricalPolicy

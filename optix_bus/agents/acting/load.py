@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from optix_bus.agents.acting.ensemble import EnsemblePolicy
 from optix_bus.agents.acting.images import ImageForward
 from optix_bus.agents.acting.mlp import Forward
 from optix_bus.agents.acting.noisy_dueling import NoisyDuelingForward
@@ -19,6 +20,8 @@ from optix_bus.types import NamedArrays
 FORMAT = 1
 #: Networks that NumPy can run.
 KINDS = ("mlp", "noisy_dueling", "recurrent")
+#: Several of them as one.
+ENSEMBLE = "ensemble"
 
 #: What becomes of a network's outputs: ``head`` of a description, and the function that makes its policy from
 #: the forward pass, the description and a generator.
@@ -36,8 +39,15 @@ HEADS = {
 
 def is_portable(state: NamedArrays) -> bool:
     """Whether `load_policy` can act with this state, or only the agent itself can."""
-    description = state.metadata.get("policy")
-    return isinstance(description, dict) and description.get("kind") in KINDS
+    return _portable(state.metadata.get("policy"))
+
+
+def _portable(description: Any) -> bool:
+    if not isinstance(description, dict):
+        return False
+    if description.get("kind") == ENSEMBLE:
+        return all(_portable(member) for member in description["members"])
+    return description.get("kind") in KINDS
 
 
 def make_policy(forward: Any, description: Mapping[str, Any], rng: np.random.Generator | None) -> Policy:
@@ -79,6 +89,8 @@ def load_policy(state: NamedArrays, rng: np.random.Generator | None = None) -> A
             f"found a policy description of format {description.get('format')!r}, expected {FORMAT}: "
             "it was written by another version of optix-bus"
         )
+    if description.get("kind") == ENSEMBLE:
+        return _load_ensemble(state, description, rng)
     if description.get("kind") not in KINDS or description.get("head") not in HEADS:
         raise ConfigurationError(
             f"found a policy of kind {description.get('kind')!r} with head {description.get('head')!r}; "
@@ -95,3 +107,18 @@ def load_policy(state: NamedArrays, rng: np.random.Generator | None = None) -> A
     of_images = any(layer["op"] == "conv" for layer in layers)
     forward = (ImageForward if of_images else Forward)(layers, state.arrays, description.get("normalizer"))
     return make_policy(forward, description, rng)
+
+
+def _load_ensemble(
+    state: NamedArrays, description: Mapping[str, Any], rng: np.random.Generator | None
+) -> EnsemblePolicy:
+    """Members whose arrays stand below their names, each with a description of its own."""
+    members = []
+    for name, member in zip(description["names"], description["members"], strict=True):
+        arrays = {
+            key.removeprefix(f"{name}/"): array
+            for key, array in state.arrays.items()
+            if key.startswith(f"{name}/")
+        }
+        members.append(load_policy(NamedArrays(arrays, {"policy": member})))
+    return EnsemblePolicy(members, description["weights"], rng)
