@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ps": ("optix_bus.cli.ps:ps", "Show what runs, and what each node is doing."),
     "logs": ("optix_bus.cli.logs:logs", "Show what the nodes of a run said."),
     "replay": ("optix_bus.cli.replay:replay", "Play a run again, and find where it differs."),
+    "tune": ("optix_bus.cli.tune:tune", "Find better settings of a topology in short trials."),
     "fork": ("optix_bus.cli.fork:fork", "Go on from an earlier event with other settings."),
     "log": ("optix_bus.cli.log:log", "Look into a journal; verify, repair and export it."),
     "diff": ("optix_bus.cli.diff:diff", "Compare two runs and name the first difference."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 
 from optix_bus.bus.codec import Codec
 from optix_bus.bus.record import Record, encode_record
@@ -26,9 +27,14 @@ from optix_bus.runtime.topology import Topology
 
 
 def run_inline(
-    topology: Topology, run: RunDirectory, view: View, listener: Listener | None = None
+    topology: Topology,
+    run: RunDirectory,
+    view: View,
+    listener: Listener | None = None,
+    beginning: Callable[[InlineRunner], None] | None = None,
 ) -> Outcome:
-    """Run a topology in this thread; ``listener`` is called with every event in order.
+    """Run a topology in this thread; ``listener`` is called with every event in order, and ``beginning`` once
+    with the runner before the first, so that the run can be stopped.
 
     The run leaves the same record, journal and checkpoints as one in processes.
     """
@@ -80,6 +86,8 @@ def run_inline(
                     fingerprint=fingerprint(),
                 ),
             )
+            if beginning is not None:
+                beginning(runner)
             outcome = Outcome.of(runner.run())
         except KeyboardInterrupt:
             outcome = Outcome(130, "interrupted twice: ended without restoring the best policy", None)

@@ -59,7 +59,7 @@ def make_plan(
         lookahead=lookahead,
         has_evolution=any(EvolutionDecided in entry.node_class().emits for entry in entries),
         has_cuts=any(getattr(entry.settings, "cut_windows", 0) for entry in entries),
-        search_path=[str(topology.path.parent.resolve()), str(Path.cwd())],
+        search_path=list(topology.search_path),
     )
 
 

@@ -13,7 +13,7 @@ import io
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from optix_bus.runtime.topology_settings import (
     DocumentSettings,
     EnvironmentSettings,
     RunSettings,
+    TuneSettings,
 )
 from optix_bus.runtime.topology_source import Tree, parse, read_source
 from optix_bus.runtime.validation import FAILED, Checker, as_options
@@ -56,6 +57,8 @@ class Topology:
         text: the file as it was read.
         path: where it was read from.
         overrides: the ``--set`` arguments that were applied.
+        tune: what a search over its settings tries; no part of `resolved`, because no run depends on it.
+        modules: further folders whose modules the file may name.
     """
 
     version: int
@@ -69,6 +72,8 @@ class Topology:
     text: str
     path: Path
     overrides: tuple[str, ...] = ()
+    tune: TuneSettings = field(default_factory=TuneSettings)
+    modules: tuple[Path, ...] = ()
 
     def node(self, name: str) -> NodeEntry:
         """The node of this name; KeyError where there is none."""
@@ -86,7 +91,8 @@ class Topology:
     @property
     def search_path(self) -> tuple[str, ...]:
         """Folders whose modules the file may name; a process of the run has them on its PYTHONPATH."""
-        return tuple(dict.fromkeys((str(self.path.parent.resolve()), str(Path.cwd()))))
+        own = (self.path.parent.resolve(), *self.modules, Path.cwd())
+        return tuple(dict.fromkeys(map(str, own)))
 
     def resolved(self) -> dict[str, Any]:
         """The content with all defaults, as plain values in the form of the file."""
@@ -120,11 +126,29 @@ class Topology:
 
         What a run directory keeps, so that a later version with other defaults still does the same.
         """
+        folders = {"modules": [str(folder) for folder in self.modules]} if self.modules else {}
+        return self._written(self.overrides, {**self.resolved(), **folders})
+
+    def rewrite(self, *overrides: str) -> str:
+        """The file with its overrides and these further ones written into it; everything else, also its
+        comments, as it was. From another folder it finds the modules that it names in this one."""
+        own = {"modules": [str(folder) for folder in (self.path.parent.resolve(), *self.modules)]}
+        return self._written((*self.overrides, *overrides), own if self._names_modules else {})
+
+    @property
+    def _names_modules(self) -> bool:
+        """Whether something in it is imported that comes neither with the library nor with an environment."""
+        own_nodes = any(not entry.class_path.startswith("nodes.") for entry in self.nodes)
+        return self.agent.class_ is not None or ":" in self.environment.id or own_nodes
+
+    def _written(self, overrides: Sequence[str], content: dict[str, Any]) -> str:
         yaml = YAML(typ="rt", pure=True)
         yaml.width = 110
         document = yaml.load(self.text)
-        apply_to_document(document, parse_overrides(self.overrides)[0])
-        _fill(document, self.resolved())
+        apply_to_document(document, parse_overrides(overrides)[0])
+        if "modules" in content:
+            document.pop("modules", None)
+        _fill(document, content)
         out = io.StringIO()
         yaml.dump(document, out)
         return out.getvalue()
@@ -164,9 +188,13 @@ def parse_topology(
     checker = Checker()
     checker.problems += problems
     document = checker.settings(DocumentSettings, root, "the topology", "")
+    modules = () if document is FAILED else tuple((path.parent / m).resolve() for m in document.modules)
+    for folder in modules:
+        add_search_path(folder)
     environment = _section(checker, EnvironmentSettings, root, "environment")
     agent = _section(checker, AgentSettings, root, "agent")
     run = RunSettings() if root.get("run") is None else _section(checker, RunSettings, root, "run")
+    tune = TuneSettings() if root.get("tune") is None else _section(checker, TuneSettings, root, "tune")
     _check_head(root, checker)
     spaces = None
     if environment is not FAILED and build_environment:
@@ -192,6 +220,8 @@ def parse_topology(
         text=source.text,
         path=path,
         overrides=tuple(overrides),
+        tune=tune,
+        modules=modules,
     )
 
 

@@ -28,6 +28,7 @@ from optix_bus.runtime.topology_settings import (
     DocumentSettings,
     EnvironmentSettings,
     RunSettings,
+    TuneSettings,
 )
 from optix_bus.runtime.validation import as_plain, hints, in_full, options, required
 
@@ -64,6 +65,8 @@ def topology_schema(nodes: Iterable[str] = ()) -> Schema:
     sections["agent"] |= _agent_schema()
     sections["run"] |= settings_schema(RunSettings)
     sections["run"]["type"] = ["object", "null"]
+    sections["tune"] |= settings_schema(TuneSettings)
+    sections["tune"]["type"] = ["object", "null"]
     sections["nodes"] |= {
         "type": "object",
         "minProperties": 1,

@@ -24,6 +24,11 @@ class DocumentSettings:
     name: str = setting("", "Names the runs; without it the file's name does.")
     seed: int = setting(0, "Every random stream derives from it.", minimum=0)
     run: Any = setting(None, "What the supervisor does with the processes.")
+    tune: Any = setting(None, "What `optix-bus tune` tries.")
+    modules: list[str] = setting(
+        factory=list,
+        description="Further folders whose modules this file may name, from the folder of this file on.",
+    )
 
 
 @dataclass(frozen=True)
@@ -104,4 +109,25 @@ class RunSettings:
     )
     record_bytes: int = setting(
         1 << 28, "How many bytes of its arrays each node may leave there.", minimum=0, unit="bytes"
+    )
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """What `optix-bus tune` tries. Nothing here changes what `up` does."""
+
+    trials: int = setting(20, "How many short runs.", minimum=1)
+    workers: int = setting(1, "How many of them at the same time, each in a process.", minimum=1)
+    steps: int = setting(50_000, "Environment steps of one trial.", minimum=1, unit="steps")
+    startup_trials: int = setting(
+        10, "Trials chosen at random before the sampler has something to go by.", minimum=1
+    )
+    prune: bool = setting(True, "End trials early that are below the median of the others.")
+    warmup_steps: int | None = setting(
+        None, "No trial is ended before; by default a quarter of its steps.", minimum=0, unit="steps"
+    )
+    space: dict[str, list[Any]] = setting(
+        factory=dict,
+        description="What is searched, e.g. learning_rate: [log_float, 1e-4, 3e-3]; a name with dots is a "
+        "path in this file. By default the bounds of the algorithm.",
     )

@@ -56,6 +56,7 @@ class Template:
     files: Mapping[str, str] = field(default_factory=dict)
 
 
+_SECTIONS = ("environment", "agent", "nodes", "run", "tune", "modules")
 _TRAIN = {"node": "nodes.pipeline:PipelineNode", "role": "train", "environments": 8, "window_steps": 256}
 _VALIDATION = {
     "node": "nodes.pipeline:PipelineNode",
@@ -129,7 +130,7 @@ def write_topology(chosen: Template) -> str:
     """The text of a topology file."""
     head = {"topology": FORMAT_VERSION, "name": chosen.name, "seed": 0}
     out = [f"# {chosen.title}", "# Check it with: optix-bus validate      Start it with: optix-bus up", ""]
-    out += _options(DocumentSettings, head, 0, leave_out=("environment", "agent", "nodes", "run"))
+    out += _options(DocumentSettings, head, 0, leave_out=_SECTIONS)
     out += ["", "environment:", *_options(EnvironmentSettings, chosen.environment, 2)]
     out += ["", "agent:", *_agent(chosen.agent)]
     out += ["", "nodes:"]

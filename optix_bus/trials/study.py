@@ -22,7 +22,18 @@ _PRUNER_STARTUP = 4
 
 @dataclass(frozen=True)
 class Row:
-    """One trial in the table of a search."""
+    """One trial in the table of a search.
+
+    Attributes:
+        number: of the trial in the study.
+        state: running, complete, pruned or failed.
+        score: of a trial that is not complete the last one it reported; NaN where there is none.
+        params: its settings.
+        steps: environment steps so far; while it runs, those of the last comparison, in the budget's unit.
+        reason: why it has failed.
+        weights: where its best policy lies.
+        lost: it was not at fault, and another takes its place.
+    """
 
     number: int
     state: str
@@ -31,6 +42,7 @@ class Row:
     steps: int
     reason: str
     weights: str
+    lost: bool = False
 
 
 class TrialStudy:
@@ -111,10 +123,10 @@ class TrialStudy:
             trial.set_user_attr(_OWNER, myself())
         return trial
 
-    def reap(self) -> list[int]:
+    def reap(self, reason: str = "") -> list[int]:
         """Mark the trials of processes that are gone as failed; returns their numbers."""
         with self._storage.alone():
-            return self._reap(ownerless=self._storage.path is not None)
+            return self._reap(ownerless=self._storage.path is not None, reason=reason)
 
     def complete(self, trial: Any, score: float, **facts: Any) -> None:
         """The trial has used its budget, or was done before; ``facts`` are kept with it."""
@@ -156,7 +168,7 @@ class TrialStudy:
             pruner=pruner,
         )
 
-    def _reap(self, *, ownerless: bool) -> list[int]:
+    def _reap(self, *, ownerless: bool, reason: str = "") -> list[int]:
         running = self._optuna.trial.TrialState.RUNNING
         reaped = []
         study, backend = self.study, self._storage.backend
@@ -167,7 +179,7 @@ class TrialStudy:
                 continue
             who = f"process {owner['pid']}" if owner is not None else "its process"
             identity = backend.get_trial_id_from_study_id_trial_number(study_id, trial.number)
-            backend.set_trial_user_attr(identity, _REASON, f"{who} is gone")
+            backend.set_trial_user_attr(identity, _REASON, reason or f"{who} is gone")
             backend.set_trial_user_attr(identity, _LOST, True)
             study.tell(trial.number, state=self._optuna.trial.TrialState.FAIL, skip_if_finished=True)
             reaped.append(trial.number)
@@ -186,12 +198,21 @@ class TrialStudy:
         return Row(
             number=trial.number,
             state={"fail": "failed"}.get(state, state),
-            score=trial.value if trial.value is not None else math.nan,
+            score=_shown(trial),
             params=self.space.decode(trial.params),
-            steps=int(attributes.get("steps", 0)),
+            steps=int(attributes.get("steps", trial.last_step or 0)),
             reason=str(attributes.get(_REASON, "")),
             weights=str(attributes.get("weights", "")),
+            lost=bool(attributes.get(_LOST)),
         )
+
+
+def _shown(trial: Any) -> float:
+    """The score; of a trial under way, or pruned, the last one that it reported."""
+    if trial.value is not None:
+        return float(trial.value)
+    reported = trial.intermediate_values
+    return float(reported[trial.last_step]) if reported else math.nan
 
 
 def _json(value: Any) -> Any:
