@@ -124,7 +124,7 @@ class TuneSettings:
     )
     prune: bool = setting(True, "End trials early that are below the median of the others.")
     warmup_steps: int | None = setting(
-        None, "No trial is ended before; by default a quarter of its steps.", minimum=0, unit="steps"
+        None, "No trial is ended before; by default 15 % of its steps.", minimum=0, unit="steps"
     )
     space: dict[str, list[Any]] = setting(
         factory=dict,

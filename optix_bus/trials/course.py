@@ -15,7 +15,7 @@ from typing import Protocol
 from optix_bus.errors import ConfigurationError
 
 _POINTS = 20
-_WARMUP = 0.25
+_WARMUP = 0.15
 
 
 class Reporting(Protocol):
@@ -56,7 +56,7 @@ class Budget:
         *,
         default_steps: int = 50_000,
     ) -> Budget:
-        """From what a user gives; a quarter of the budget is warm-up, and there are twenty points.
+        """From what a user gives; 15 % of the budget is warm-up, and there are twenty points.
 
         Raises:
             ConfigurationError: two budgets, or numbers that make no sense.

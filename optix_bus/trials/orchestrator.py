@@ -63,7 +63,7 @@ class TrialOrchestrator:
         trial_episodes: instead of ``trial_steps``, windows of one trial, as ``max_episodes`` counts them.
         direction: ``maximize``; scores of the loop are higher for better policies.
         n_startup_trials: trials that are chosen at random before TPE has something to go by.
-        pruner_warmup_steps: no trial is ended before; in the unit of the budget, by default a quarter of it.
+        pruner_warmup_steps: no trial is ended before; in the unit of the budget, by default 15 % of it.
         pruner_interval: from one comparison to the next, in the unit of the budget; by default a twentieth.
         prune: False to let every trial use its whole budget.
         optuna_verbosity: level for Optuna's own messages; by default warnings only.

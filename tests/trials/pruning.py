@@ -32,8 +32,8 @@ class World:
     Attributes:
         name: in the table.
         noise: standard deviation of one evaluation; 1 is the height of the best.
-        crossing: how far the time constant is independent of the height. At 0 good settings are quick ones, so
-            that curves never cross; at 1 height and pace have nothing to do with one another.
+        crossing: how far the time constant is independent of the height. At 0 good settings are quick ones,
+            so that curves never cross; at 1 height and pace have nothing to do with one another.
     """
 
     name: str

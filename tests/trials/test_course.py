@@ -25,9 +25,9 @@ class Told:
         return self.prune_at is not None and max(self.reports) >= self.prune_at
 
 
-def test_a_quarter_is_warm_up_and_there_are_twenty_points():
-    assert Budget.of(50_000, None) == Budget(50_000, "steps", 12_500, 2_500)
-    assert Budget.of(None, 10) == Budget(10, "episodes", 2, 1)
+def test_a_share_is_warm_up_and_there_are_twenty_points():
+    assert Budget.of(50_000, None) == Budget(50_000, "steps", 7_500, 2_500)
+    assert Budget.of(None, 10) == Budget(10, "episodes", 1, 1)
     assert Budget.of(None, None) == Budget.of(50_000, None)
     assert Budget.of(1000, None, 0, 10) == Budget(1000, "steps", 0, 10)
     assert Budget.of(7, None).setting == {"max_steps": 7}
@@ -101,4 +101,5 @@ def test_the_median_prunes_in_the_unit_of_the_budget_and_not_before_the_warm_up(
         if course.see(1.0, used):
             ended = used
             break
+    # The first evaluation at or behind the first point of the grid that is not before the warm-up.
     assert ended == budget.warmup + (-budget.warmup) % (amount // 50)

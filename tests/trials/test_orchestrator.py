@@ -79,7 +79,7 @@ def test_hopeless_trials_are_ended_early_and_leave_no_doubt_about_the_best(tmp_p
     rows = orchestrator.trials
     pruned = [row for row in rows if row.state == "pruned"]
     assert len(pruned) >= 5
-    assert all(40 <= row.steps < 160 for row in pruned)
+    assert all(24 <= row.steps < 160 for row in pruned)
     assert best["height"] == max(row.params["height"] for row in rows)
 
 
