@@ -15,6 +15,7 @@ from flax import linen as nn
 from optix_bus.agents import factory, load_policy, make_agent
 from optix_bus.agents.acting import is_portable
 from optix_bus.agents.cards import card
+from optix_bus.agents.jax.device import use_compilation_cache
 from optix_bus.agents.jax.networks import OneHot
 from optix_bus.agents.jax.ppo import FlaxPPOAgent
 from optix_bus.errors import CheckpointError, ConfigurationError, LearningFailure, MissingExtra, Unsuitable
@@ -408,6 +409,20 @@ def test_compiled_programs_are_kept_only_where_somebody_asks(tmp_path):
         name for name in kept if name.endswith("-cache")
     }
     assert list(home.rglob("*")) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are of POSIX")
+def test_compiled_programs_are_taken_only_from_where_nobody_else_can_write(tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    before = jax.config.jax_compilation_cache_dir
+    with pytest.raises(ConfigurationError, match=r"others can write in .*shared.* chmod go-w"):
+        use_compilation_cache(shared)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match=r"cannot be kept in .*file"):
+        use_compilation_cache(tmp_path / "file" / "programs")
+    assert jax.config.jax_compilation_cache_dir == before
 
 
 def test_preloading_computes_nothing_starts_nothing_and_says_nothing():

@@ -11,33 +11,32 @@ the peer or 80 % of the floor, whichever is less; the last row of each counts fr
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import gymnasium
-import numpy as np
 import torch
 
-from optix_bus import BatchPipeline, make_agent
-from tests.benchmarks import measure
+from optix_bus import make_agent
+from tests.benchmarks import end_to_end, measure
+from tests.benchmarks.end_to_end import PEER, rate
 from tests.benchmarks.measure import Demand, Series, Table, interleaved
 
-PEER = "Stable-Baselines3"
 BATCH = 256
-WINDOW = 100
 DEMAND = Demand(">=", 1.0, "x of the demand")
 
 
 def bench(quick: bool) -> Table:
     """The table."""
-    torch.set_num_threads(1)
+    end_to_end.one_thread()
     steps, rounds = (100, 1) if quick else (300, 5)
     table = Table("Pendulum end to end, one gradient step for each step", judged=not quick)
     for algorithm in ("sac", "td3"):
+        windows = steps // 100
+        ours_runs = end_to_end.bounded(algorithm, "torch", windows)
         measures = {
-            "ours": _ours(algorithm, steps),
-            PEER: _stable_baselines3(algorithm, steps),
+            "ours": ours_runs,
+            PEER: end_to_end.peer_bounded(algorithm, windows),
             "floor": _floor(algorithm, steps),
         }
         found = interleaved(rounds, measures, warm_up=not quick)
@@ -54,49 +53,8 @@ def bench(quick: bool) -> Table:
             f"{name}, what is asked for", ours, unit, beside="the lesser of 1.5 peers and .8 floors",
             peer=asked, ratio=ours.over(asked), demand=DEMAND,
         )  # fmt: skip
+        table.add(f"  of which collecting, {name}", ours_runs.shares(rounds), "%")
     return table
-
-
-def _rate(steps: int, work: Callable[[], object]) -> float:
-    began = time.process_time()
-    work()
-    return steps / (time.process_time() - began)
-
-
-def _ours(algorithm: str, steps: int) -> Callable[[], float]:
-    env = gymnasium.make("Pendulum-v1")
-    agent = make_agent(env, algorithm=algorithm, seed=0, hyperparams=_settings())
-    pipeline = BatchPipeline(env, agent, window_size=WINDOW, seed=0)
-    pipeline.setup()
-    windows = pipeline.episodes()
-    agent.learn(next(windows))
-
-    def work() -> None:
-        for _ in range(steps // WINDOW):
-            agent.learn(next(windows))
-
-    return lambda: _rate(steps, work)
-
-
-def _settings() -> dict[str, Any]:
-    return {"learning_rate": 1e-3, "batch_size": BATCH, "learning_starts": 0, "replay_capacity": 100_000}
-
-
-def _stable_baselines3(algorithm: str, steps: int) -> Callable[[], float]:
-    from stable_baselines3 import SAC, TD3
-    from stable_baselines3.common.noise import NormalActionNoise
-
-    env = gymnasium.make("Pendulum-v1")
-    settings = {**_settings(), "buffer_size": 100_000, "device": "cpu", "seed": 0}
-    del settings["replay_capacity"]
-    if algorithm == "sac":
-        model: Any = SAC("MlpPolicy", env, policy_kwargs={"net_arch": [256, 256]}, **settings)
-    else:
-        noise = NormalActionNoise(np.zeros(1), np.full(1, 0.1))
-        policy = {"net_arch": [400, 300]}
-        model = TD3("MlpPolicy", env, action_noise=noise, policy_kwargs=policy, **settings)
-    model.learn(WINDOW)
-    return lambda: _rate(steps, lambda: model.learn(steps, reset_num_timesteps=False))
 
 
 def _floor(algorithm: str, steps: int) -> Callable[[], float]:
@@ -133,7 +91,7 @@ def _floor(algorithm: str, steps: int) -> Callable[[], float]:
             if sac:
                 optimizers["alpha_optimizer"].step()
 
-    return lambda: _rate(steps, work)
+    return lambda: rate(steps, work)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from optix_bus.types import EvalMetrics
 ENVIRONMENTS, STEPS = 8, 256
 EPISODES = 20
 NEVER = 1_000_000
-#: Under our names; `_stable_baselines3` translates.
+#: Under our names; `stable_baselines3` translates.
 HYPERPARAMETERS: dict[str, Any] = {
     "learning_rate": 3e-4,
     "clip_ratio": 0.2,
@@ -131,7 +131,7 @@ def stable_baselines3_speed(windows: int, seed: int) -> float:
             return True
 
     clock = Clock()
-    model = _stable_baselines3(seed)
+    model = stable_baselines3(seed)
     model.learn(windows * ENVIRONMENTS * STEPS, callback=clock)
     model.env.close()
     return _speed(clock.starts[1:])
@@ -147,7 +147,7 @@ def stable_baselines3_until(score: float, windows: int, seed: int) -> Reached:
             super().__init__()
             self.reached = Reached(np.inf, np.inf)
             self.windows = 0
-            self.environments = _vector(EPISODES)
+            self.environments = vector(EPISODES)
             self.environments.seed(seed + 1000)
 
         def _on_rollout_start(self) -> None:
@@ -161,7 +161,7 @@ def stable_baselines3_until(score: float, windows: int, seed: int) -> Reached:
 
     began = time.perf_counter()
     target = Target()
-    model = _stable_baselines3(seed)
+    model = stable_baselines3(seed)
     model.learn(windows * ENVIRONMENTS * STEPS, callback=target)
     model.env.close()
     target.environments.close()
@@ -248,17 +248,18 @@ def _command(folder: str, seed: int, windows: int, *, evaluated: bool, lookahead
     return command
 
 
-def _stable_baselines3(seed: int) -> Any:
+def stable_baselines3(seed: int, minibatch: int | None = None) -> Any:
+    """PPO of Stable-Baselines3 in one thread, with `HYPERPARAMETERS` or another size of minibatches."""
     import torch
     from stable_baselines3 import PPO
 
     torch.set_num_threads(1)
-    return PPO(
+    model = PPO(
         "MlpPolicy",
-        _vector(ENVIRONMENTS),
+        vector(ENVIRONMENTS),
         learning_rate=HYPERPARAMETERS["learning_rate"],
         n_steps=STEPS,
-        batch_size=HYPERPARAMETERS["minibatch_size"],
+        batch_size=minibatch or HYPERPARAMETERS["minibatch_size"],
         n_epochs=HYPERPARAMETERS["n_epochs"],
         gamma=HYPERPARAMETERS["gamma"],
         gae_lambda=HYPERPARAMETERS["gae_lambda"],
@@ -271,11 +272,23 @@ def _stable_baselines3(seed: int) -> Any:
         device="cpu",
         verbose=0,
     )
+    return quiet(model)
 
 
-def _vector(environments: int) -> Any:
-    """Without the monitor, which counts returns as our pipeline does, and without Gymnasium's checker: the
-    peer at its fastest."""
+def quiet(model: Any) -> Any:
+    """A model of Stable-Baselines3 that logs nothing: its own logger makes a folder in the temporary one for
+    each model and leaves it there.
+    """
+    from stable_baselines3.common.logger import Logger
+
+    model.set_logger(Logger(None, []))
+    return model
+
+
+def vector(environments: int) -> Any:
+    """CartPole for Stable-Baselines3, at its fastest: without the monitor, which counts returns as our
+    pipeline does, and without Gymnasium's checker.
+    """
     from stable_baselines3.common.vec_env import DummyVecEnv
 
     return DummyVecEnv([lambda: gym.make("CartPole-v1", disable_env_checker=True)] * environments)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.benchmarks import bench_log
+from tests.benchmarks.__main__ import BENCHMARKS
 from tests.benchmarks.measure import Demand, Series, Table, interleaved
 
 
@@ -74,22 +77,55 @@ def test_the_benchmark_of_reading_journals_runs_with_tiny_sizes() -> None:
 
 
 @pytest.mark.slow
-def test_the_benchmark_of_continuous_actions_runs_with_tiny_sizes() -> None:
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("bench_continuous", "TD3, what is asked for"),
+        ("bench_dqn", "the lesser of 1.5 peers and .8 floors"),
+        ("bench_ppo", "CartPole end to end, minibatch 256"),
+        ("bench_ppo_jax", "really run, compiled"),
+        ("bench_tensorflow", "TD3"),
+    ],
+)
+def test_a_benchmark_of_agents_runs_with_tiny_sizes_and_leaves_nothing(
+    name: str, row: str, tmp_path: Path
+) -> None:
     pytest.importorskip("stable_baselines3")
     ended = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.bench_continuous", "--quick"],
+        [sys.executable, "-m", f"tests.benchmarks.{name}", "--quick"],
         capture_output=True,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)},
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "TD3, what is asked for" in ended.stdout
+    assert row in ended.stdout
+    assert [path.name for path in tmp_path.iterdir()] == []
+
+
+def test_every_benchmark_is_run_with_the_others() -> None:
+    files = {path.stem for path in Path(__file__).parent.glob("bench_*.py")}
+    assert files == set(BENCHMARKS)
+
+
+@pytest.mark.parametrize(
+    ("first", "mine", "theirs", "expected"),
+    [(0.01, 0.01, 0.1, 1), (2.0, 0.05, 0.5, 156), (2.0, 0.1, 0.5, math.inf)],
+)
+def test_how_long_a_compilation_takes_to_be_made_up_for(
+    first: float, mine: float, theirs: float, expected: float
+) -> None:
+    bench_ppo_jax = pytest.importorskip("tests.benchmarks.bench_ppo_jax")
+    found = bench_ppo_jax._reached(first, mine, theirs, 8.0)
+    assert found == pytest.approx(expected * bench_ppo_jax.WINDOW)
+    if 1 < expected < math.inf:
+        ours = first + (expected - 1) * mine
+        assert ours == pytest.approx(expected * theirs / 8.0)
 
 
 @pytest.mark.slow
 @pytest.mark.processes
-@pytest.mark.parametrize("name", ["bench_dqn", "bench_loop", "bench_replay", "bench_training"])
+@pytest.mark.parametrize("name", ["bench_loop", "bench_replay", "bench_training"])
 def test_a_benchmark_runs_with_tiny_sizes(name: str) -> None:
     if name == "bench_training":
         pytest.importorskip("stable_baselines3")

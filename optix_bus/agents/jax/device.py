@@ -57,14 +57,45 @@ def use_compilation_cache(folder: str | os.PathLike[str] | None) -> None:
     Nothing is written anywhere unless this is called or the variable `CACHE_VARIABLE` names a folder when the
     first agent is made; None changes nothing. A folder that is chosen already (``jax_compilation_cache_dir``,
     ``JAX_COMPILATION_CACHE_DIR``) stays. Programs depend on the processor and on the version of JAX, which
-    JAX checks; a folder may be shared and deleted at any time.
+    JAX checks; processes may use a folder together, and it may be deleted at any time.
+
+    What lies there is run as it is found, so nobody else may write there: a folder that does not exist yet is
+    made for its owner alone.
+
+    Raises:
+        ConfigurationError: the folder cannot be made, belongs to somebody else, or others can write in it.
     """
     if folder is None or not str(folder) or _CONFIG.jax_compilation_cache_dir:
         return
-    _CONFIG.update("jax_compilation_cache_dir", str(Path(folder).expanduser().absolute()))
+    place = Path(folder).expanduser().absolute()
+    _keep_private(place)
+    _CONFIG.update("jax_compilation_cache_dir", str(place))
     # An update takes a second to compile, its helpers a tenth: all of them are worth keeping.
     _CONFIG.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     _CONFIG.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _keep_private(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+    except OSError as error:
+        raise ConfigurationError(
+            f"compiled programs cannot be kept in {folder} ({error.strerror}); name another folder in "
+            f"{CACHE_VARIABLE}, or none"
+        ) from error
+    if os.name != "posix":
+        return
+    if found.st_uid not in (os.getuid(), 0):
+        raise ConfigurationError(
+            f"{folder} belongs to the user with number {found.st_uid}, expected one of your own: compiled "
+            f"programs are run as they are found; name another folder in {CACHE_VARIABLE}"
+        )
+    if found.st_mode & 0o022:
+        raise ConfigurationError(
+            f"others can write in {folder}, and compiled programs are run as they are found; chmod go-w it, "
+            f"or name another folder in {CACHE_VARIABLE}"
+        )
 
 
 @contextmanager
