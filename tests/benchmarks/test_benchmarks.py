@@ -100,7 +100,8 @@ def test_a_benchmark_of_agents_runs_with_tiny_sizes_and_leaves_nothing(
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert row in ended.stdout
-    assert [path.name for path in tmp_path.iterdir()] == []
+    # PyTorch makes a folder for its own compiler, one for each user, whenever all its parts are imported.
+    assert {path.name.partition("_")[0] for path in tmp_path.iterdir()} <= {"torchinductor"}
 
 
 def test_every_benchmark_is_run_with_the_others() -> None:
