@@ -113,7 +113,7 @@ def _begin(
             f"{run} already holds a search or a run: go on with a search by --resume, or choose another "
             "--run-dir"
         )
-    plan = TunePlan.of(topology, run, storage=storage, **given)
+    plan = TunePlan.of(topology, storage=storage, **given)
     try:
         (run / "trials").mkdir(parents=True, exist_ok=True)
         (run / "topology.yaml").write_text(topology.rewrite(), encoding="utf-8")

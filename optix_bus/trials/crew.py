@@ -49,7 +49,7 @@ class TuneCrew:
 
     def __init__(self, run: Path, plan: TunePlan, view: TuneView) -> None:
         self._run, self._plan, self._view = run, plan, view
-        self._study = plan.study()
+        self._study = plan.study(run)
         self._workers: dict[int, SpawnedChild] = {}
         self._deaths = self._ended = 0
 

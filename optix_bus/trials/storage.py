@@ -46,9 +46,7 @@ class Storage:
 
         The kernel gives the lock back when its holder dies.
         """
-        if self.path is None or sys.platform == "win32":
-            return contextlib.nullcontext()
-        return _locked(self.path.with_name(f"{self.path.name}.claim"))
+        return _alone(self.path)
 
 
 def open_storage(storage: Any) -> Storage:
@@ -80,6 +78,12 @@ def open_storage(storage: Any) -> Storage:
         ) from error
 
 
+def _alone(path: Path | None) -> AbstractContextManager[None]:
+    if path is None or sys.platform == "win32":
+        return contextlib.nullcontext()
+    return _locked(path.with_name(f"{path.name}.claim"))
+
+
 def _database(optuna: Any, url: str | Path) -> Storage:
     from sqlalchemy.engine import make_url  # comes with Optuna
 
@@ -90,7 +94,8 @@ def _database(optuna: Any, url: str | Path) -> Storage:
         path.parent.mkdir(parents=True, exist_ok=True)
     # SQLite waits for a lock instead of failing when several workers write at once.
     arguments = {"connect_args": {"timeout": 60}} if in_file else {}
-    return Storage(optuna.storages.RDBStorage(str(url), engine_kwargs=arguments), path)
+    with _alone(path):  # two workers that make the tables at the same time would both fail
+        return Storage(optuna.storages.RDBStorage(str(url), engine_kwargs=arguments), path)
 
 
 def _journal(optuna: Any, path: Path) -> Storage:

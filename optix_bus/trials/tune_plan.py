@@ -44,7 +44,7 @@ class TunePlan(msgspec.Struct, kw_only=True):
         workers: how many at the same time.
         steps, warmup_steps, prune, startup_trials: as in `TuneSettings`.
         space: what is searched, by path in the topology.
-        storage: where the study lies.
+        storage: where the study lies; empty for a journal in the folder of the search.
         settings: overrides that every trial has, so that it is short, leaves little, and is not tuned inside.
     """
 
@@ -61,12 +61,11 @@ class TunePlan(msgspec.Struct, kw_only=True):
     settings: list[str]
 
     @classmethod
-    def of(cls, topology: Topology, run: Path, *, storage: str | None = None, **given: Any) -> TunePlan:
+    def of(cls, topology: Topology, *, storage: str | None = None, **given: Any) -> TunePlan:
         """The plan for a topology.
 
         Args:
             topology: with its section ``tune``.
-            run: folder of the search.
             storage: elsewhere than in that folder.
             given: options of ``tune`` that were given on the command line; None leaves the file's.
 
@@ -81,7 +80,7 @@ class TunePlan(msgspec.Struct, kw_only=True):
             name=topology.name,
             seed=topology.seed,
             space=space.plain(),
-            storage=storage if storage is not None else str(run / "study.journal"),
+            storage=_absolute(storage),
             settings=_settings_of_a_trial(topology, section["steps"]),
             **section,
         )
@@ -125,15 +124,15 @@ class TunePlan(msgspec.Struct, kw_only=True):
         if problems:
             raise TopologyError(list(dict.fromkeys(problems)))
 
-    def study(self) -> TrialStudy:
-        """The study, opened."""
+    def study(self, run: Path) -> TrialStudy:
+        """The study, opened; ``run`` is the folder of the search, wherever it has been moved to."""
         optuna = import_optuna()
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # the table of the search says the same
         budget = Budget.of(self.steps, None, self.warmup_steps)
         return TrialStudy(
             ParamSpace(self.space),
             budget,
-            self.storage,
+            self.storage or run / "study.journal",
             name=self.name,
             seed=self.seed,
             startup=self.startup_trials,
@@ -154,6 +153,13 @@ class TunePlan(msgspec.Struct, kw_only=True):
 def override(path: str, value: Any) -> str:
     """An argument as for ``--set``; JSON is YAML."""
     return f"{path}={json.dumps(value)}"
+
+
+def _absolute(storage: str | None) -> str:
+    """A path that holds from every folder; URLs as they are."""
+    if not storage:
+        return ""
+    return storage if "://" in storage else str(Path(storage).resolve())
 
 
 class _Section(msgspec.Struct):

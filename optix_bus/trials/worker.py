@@ -32,7 +32,7 @@ _DONE = ("converged", "target_score")
 def work(run: Path) -> None:
     """Run trials until the study has as many as the plan says."""
     plan = TunePlan.read(run)
-    study = plan.study()
+    study = plan.study(run)
     while (claimed := study.claim(plan.trials)) is not None:
         params = study.space.suggest(claimed)
         print(f"trial {claimed.number}: {params}", flush=True)

@@ -60,7 +60,7 @@ def running(run: Path, *, scored: bool = True) -> list[dict]:
     """Signatures of the trials under way; ``scored``: only of those that have reported something."""
     if not (run / "study.journal").exists():
         return []
-    trials = TunePlan.read(run).study().study.get_trials(deepcopy=False)
+    trials = TunePlan.read(run).study(run).study.get_trials(deepcopy=False)
     begun = [trial for trial in trials if trial.state.name == "RUNNING" and trial.params]
     return [trial.user_attrs["owner"] for trial in begun if trial.intermediate_values or not scored]
 

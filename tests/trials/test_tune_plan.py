@@ -15,20 +15,20 @@ TOPOLOGIES = Path(__file__).parents[2] / "topologies"
 PPO = TOPOLOGIES / "cartpole_ppo.yaml"
 
 
-def plan(folder, path=PPO, *overrides, **given):
-    return TunePlan.of(load_topology(path, overrides, build_environment=False), folder, **given)
+def plan(path=PPO, *overrides, **given):
+    return TunePlan.of(load_topology(path, overrides, build_environment=False), **given)
 
 
 def laid_out(folder, path, *overrides, **given):
     topology = load_topology(path, overrides, build_environment=False)
-    made = TunePlan.of(topology, folder, **given)
+    made = TunePlan.of(topology, **given)
     (folder / "topology.yaml").write_text(topology.rewrite())
     made.write(folder)
     return made
 
 
-def test_without_a_space_the_bounds_of_the_algorithm_are_searched(tmp_path):
-    assert plan(tmp_path).space == {
+def test_without_a_space_the_bounds_of_the_algorithm_are_searched():
+    assert plan().space == {
         "agent.hyperparameters.learning_rate": ["log_float", 1e-4, 3e-3],
         "agent.hyperparameters.gamma": ["float", 0.95, 0.999],
         "agent.hyperparameters.clip_ratio": ["float", 0.1, 0.3],
@@ -36,23 +36,23 @@ def test_without_a_space_the_bounds_of_the_algorithm_are_searched(tmp_path):
     }
 
 
-def test_what_follows_a_schedule_is_left_to_it(tmp_path):
+def test_what_follows_a_schedule_is_left_to_it():
     way = "{schedule: linear, from: 3e-4, to: 0, over: 9000, clock: environment_steps}"
-    made = plan(tmp_path, PPO, f"agent.hyperparameters.learning_rate={way}")
+    made = plan(PPO, f"agent.hyperparameters.learning_rate={way}")
     assert "agent.hyperparameters.learning_rate" not in made.space
     assert len(made.space) == 3
 
 
-def test_the_topology_says_what_is_tried_and_the_command_line_knows_better(tmp_path):
+def test_the_topology_says_what_is_tried_and_the_command_line_knows_better():
     space = "{gamma: [float, 0.9, 0.99], nodes.pipeline.window_steps: [categorical, 64, 128]}"
     section = f"tune={{trials: 7, steps: 900, space: {space}}}"
-    made = plan(tmp_path, PPO, section)
+    made = plan(PPO, section)
     assert made.space == {
         "agent.hyperparameters.gamma": ["float", 0.9, 0.99],
         "nodes.pipeline.window_steps": ["categorical", 64, 128],
     }
     assert (made.trials, made.steps, made.workers) == (7, 900, 1)
-    made = plan(tmp_path, PPO, section, trials=3, space={"gamma": ["float", 0.5, 0.6]})
+    made = plan(PPO, section, trials=3, space={"gamma": ["float", 0.5, 0.6]})
     assert (made.trials, made.steps) == (3, 900)
     assert list(made.space) == ["agent.hyperparameters.gamma"]
 
@@ -72,9 +72,9 @@ def test_a_section_changes_nothing_for_up():
         ({"agent.hidden_sizes": ["categorical", [64], ["a"]]}, "hidden_sizes"),
     ],
 )
-def test_every_end_of_the_space_is_tried_on_the_topology_first(tmp_path, space, says):
+def test_every_end_of_the_space_is_tried_on_the_topology_first(space, says):
     with pytest.raises(TopologyError) as refused:
-        plan(tmp_path, space=space)
+        plan(space=space)
     assert says in "; ".join(f"{p.message} {p.suggestion}" for p in refused.value.problems)
 
 
@@ -83,11 +83,11 @@ def test_a_mistake_in_the_section_has_its_place():
         load_topology(PPO, ["tune={trails: 7}"], build_environment=False)
 
 
-def test_a_space_that_is_none_is_named(tmp_path):
+def test_a_space_that_is_none_is_named():
     with pytest.raises(ConfigurationError, match="did you mean 'log_float'"):
-        plan(tmp_path, space={"learning_rate": ["log_flaot", 1e-4, 1e-3]})
+        plan(space={"learning_rate": ["log_flaot", 1e-4, 1e-3]})
     with pytest.raises(ConfigurationError, match="there is nothing to search"):
-        plan(tmp_path, TOPOLOGIES / "custom_agent.yaml")
+        plan(TOPOLOGIES / "custom_agent.yaml")
 
 
 def test_a_trial_is_short_leaves_little_and_is_not_tuned_inside(tmp_path):
@@ -130,6 +130,9 @@ def test_an_agent_of_ones_own_is_found_from_the_folder_of_the_search(tmp_path):
 def test_a_plan_is_read_as_it_was_written(tmp_path):
     made = laid_out(tmp_path, PPO, space={"agent.hidden_sizes": ["categorical", [64], [32, 32]]})
     assert TunePlan.read(tmp_path) == made
+    assert made.storage == ""
+    assert Path(plan(storage="elsewhere.journal").storage).is_absolute()
+    assert plan(storage="sqlite:///s.db").storage == "sqlite:///s.db"
     (tmp_path / "tune.json").write_text("{")
     with pytest.raises(ConfigurationError, match="is damaged"):
         TunePlan.read(tmp_path)
