@@ -18,13 +18,17 @@ from optix_bus.stats import (
     resolvable_margin,
 )
 from optix_bus.stats.equivalence import filling
-from optix_bus.stats.power import POWERFUL, SMALLEST_WINDOW
+from optix_bus.stats.power import SMALLEST_WINDOW
 
 #: A rise since the start that chance does not make, in standard errors.
 _PROVEN = 3.0
 
 #: Episodes behind a score that does not say; only used to guess the spread of single episodes from the noise.
 _TYPICAL_EPISODES = 20.0
+
+#: Standard errors by which scores may scatter more than their episodes say before that is taken for noise of
+#: another kind, and by which the autocorrelation is taken higher than it is estimated.
+_CHANCE, _CAUTION = 2.0, 1.25
 
 #: A window that is not long enough grows by a factor between these.
 _LEAST_GROWTH, _MOST_GROWTH = 1.25, 1.5
@@ -157,7 +161,7 @@ class ConvergenceWatch:
             needed = required_window(noise, margin, r)
             if window >= longest and not own:
                 margin = max(margin, resolvable_margin(noise, window, r))
-            if window >= longest or (needed <= window and fit.half_width * POWERFUL <= margin):
+            if window >= longest or (needed <= window and fit.half_width <= margin):
                 self._fit = fit
                 return equivalence_test(
                     scores[-window:],
@@ -197,12 +201,14 @@ class ConvergenceWatch:
         """Noise of an evaluation and its autocorrelation, for choosing the window; never flattered.
 
         A short window often looks calmer and less correlated than the run is, and would then be taken for
-        long enough, where the same margin allows a steeper rise. So the noise is at least the standard error
-        that the evaluations report, and r one standard error above its estimate.
+        long enough, where the same margin allows a steeper rise. So r is taken at the upper end of what it
+        may be. The noise is the standard error that the evaluations report, which rests on all their
+        episodes, unless what the scores show is more than chance makes of that.
         """
         if fit.residual_sd == 0.0:
             return 0.0, 0.0
         episodes = self._series.episodes(window)
         reported = spread / math.sqrt(episodes) if episodes > 1 else 0.0
-        r = fit.r_corrected + math.sqrt((1.0 - fit.r_corrected**2) / fit.n)
-        return max(fit.residual_sd, reported), min(r, 0.95)
+        likely = reported * (1.0 + _CHANCE / math.sqrt(2.0 * max(fit.n_eff, 2.0)))
+        noise = reported if fit.noise < likely else fit.noise
+        return noise, min(fit.r_corrected + _CAUTION * fit.r_error, 0.95)

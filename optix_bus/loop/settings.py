@@ -85,7 +85,7 @@ class LoopSettings:
         minimum=5,
     )
     max_convergence_window: int = setting(
-        150,
+        200,
         "Longest automatic window; where it is too short for the automatic margin, the margin is widened to "
         "what it resolves, and the report says so.",
         minimum=20,

@@ -13,9 +13,6 @@ _QUANTILES = 2.93
 #: 1.645 + 0.674: it passes on 75 % of them at one look, and on more at several.
 _FRUGAL_QUANTILES = 2.32
 
-#: What the margin has to be in half-widths of the 95 % interval for 90 % power.
-POWERFUL = _QUANTILES / 1.645
-
 
 def required_window(noise: float, margin: float, r: float, smallest: int = SMALLEST_WINDOW) -> float:
     """``W >= 12 (1 + r) / (1 - r) (2.93 noise / margin)^2``, at least ``smallest``; infinite at margin 0.

@@ -18,6 +18,12 @@ CONFIDENCE = 0.95
 #: Above this corrected autocorrelation a window says nothing about its slope.
 _HIGHEST = 0.98
 
+#: What evaluations of training runs usually show, and how many evaluations that knowledge is worth. Episodes
+#: are played independently, so what is left of r comes from learning, and is moderate. Twenty scores alone
+#: tell r to 0.2, and where they say 0.8 by chance, the interval says nothing at all. The price, by
+#: simulation: at r = 0.6 the 95 % bound holds in 93 to 95 % of windows, at 0.8 and below 80 scores in 90.
+_USUAL_R, _USUAL_WORTH = 0.3, 12.0
+
 #: Residuals below this share of the scores' size are rounding, not noise.
 _ROUNDING = 1e-12
 
@@ -31,8 +37,8 @@ class SlopeFit:
         slope: score units per evaluation.
         residual_sd: standard deviation of the residuals, ``sqrt(RSS / (n - 2))``; exactly 0.0 without noise.
         r: lag-1 autocorrelation of the residuals as computed.
-        r_corrected: `r` without its small-sample bias, ``r + (2 + 4 r) / n``, within [0, 0.98]: below 0 it
-            would claim more evidence than there are scores.
+        r_corrected: `r` without its small-sample bias, ``r + (2 + 4 r) / n``, drawn towards 0.3 as by twelve
+            scores more, within [0, 0.98]: below 0 it would claim more evidence than there are scores.
         n_eff: effective sample size ``n (1 - r) / (1 + r)`` with the corrected r.
         standard_error: of the slope, corrected; infinite where the effective sample is too small to tell.
     """
@@ -44,6 +50,20 @@ class SlopeFit:
     r_corrected: float
     n_eff: float
     standard_error: float
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of one score around its trend, without the part of correlated noise that a
+        fitted line takes for a trend; `residual_sd` where the effective sample is too small to tell."""
+        if self.n_eff <= 2.0:
+            return self.residual_sd
+        share = (self.n - 2.0) * self.n_eff / (self.n * (self.n_eff - 2.0))
+        return self.residual_sd * math.sqrt(share)
+
+    @property
+    def r_error(self) -> float:
+        """Standard error of `r_corrected`."""
+        return math.sqrt((1.0 - self.r_corrected**2) / (self.n + _USUAL_WORTH))
 
     @property
     def degrees(self) -> float:
@@ -77,7 +97,9 @@ def fit_slope(scores: Sequence[float] | np.ndarray[Any, Any]) -> SlopeFit:
     The residual variance uses the effective sample size, ``RSS / (n_eff - 2)``, as does the test's number of
     degrees of freedom: Santer et al. 2000, "Statistical significance of trends and trend differences in
     layer-average atmospheric temperature time series", equations 3-6. The bias of r is that of residuals from
-    a fitted line (Marriott & Pope 1954, Kendall 1954).
+    a fitted line (Marriott & Pope 1954, Kendall 1954). It is drawn towards what evaluations usually show
+    (shrinkage with the weight of a prior sample), because r is the one number here that few scores do not
+    tell: see the table that `python -m tests.stats.table` prints.
 
     Raises:
         ValueError: fewer than three scores, or scores that are not finite.
@@ -102,7 +124,9 @@ def fit_slope(scores: Sequence[float] | np.ndarray[Any, Any]) -> SlopeFit:
             exact = 0.0 if abs(slope) * n <= rounding * n else slope
             return SlopeFit(n, exact, 0.0, 0.0, 0.0, float(n), 0.0)
     r = float(np.dot(residuals[1:], residuals[:-1])) / rss
-    corrected = min(max(r + (2.0 + 4.0 * r) / n, 0.0), _HIGHEST)
+    unbiased = r + (2.0 + 4.0 * r) / n
+    drawn = (n * unbiased + _USUAL_WORTH * _USUAL_R) / (n + _USUAL_WORTH)
+    corrected = min(max(drawn, 0.0), _HIGHEST)
     n_eff = n * (1.0 - corrected) / (1.0 + corrected)
     error = math.sqrt(rss / (n_eff - 2.0) / sxx) if n_eff > 2.0 else math.inf
     return SlopeFit(n, slope, math.sqrt(rss / (n - 2)), r, corrected, n_eff, error)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -144,7 +145,8 @@ def table(name: str, rows: list[dict[str, Any]], within: float, episodes: int, c
     lines = [
         f"# Where the loop stops: {name}",
         "",
-        f"Printed by `{command}`.",
+        f"Printed by `{command}`",
+        f"on a machine with {os.cpu_count()} cores and no GPU.",
         "",
         f"Every policy plays the same {episodes} fresh episodes. Stored: all snapshots that the run",
         "promoted, none deleted. All: with them the policy of every Nth evaluated window, stored or not.",

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optix_bus.stats import classical_test, equivalence_test, required_window, resolvable_margin
-from tests.benchmarks.convergence_curves import noise
+from optix_bus.stats.equivalence import filling
 from tests.oracles.slope import slope_test
+from tests.stats.curves import noise
 
 
 def white(seed: int, length: int = 60) -> np.ndarray:
@@ -106,7 +107,7 @@ def test_what_a_window_resolves_shrinks_with_its_length_and_grows_with_noise(sd,
 
 
 def test_a_report_can_be_sent_as_json():
-    report = equivalence_test([0.0] * 5 + [1.0] * 5 + [0.0] * 5, 1.0)
+    report = filling("equivalence", 15, 1.0, 3)
     assert math.isinf(report.bound)
     found = json.loads(json.dumps(report.as_dict(), allow_nan=False))
     assert found["bound"] is None

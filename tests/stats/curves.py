@@ -1,9 +1,8 @@
-"""Score curves with a known end, and what a stopping rule makes of them. All in units of the noise."""
+"""Score curves with a known end, in units of the noise."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +12,6 @@ Series = npt.NDArray[np.float64]
 
 #: Episodes behind each evaluation; the noise of an evaluation is 1, that of an episode its square root.
 EPISODES = 20
-
-#: Takes one evaluation (score, std of single episodes). Where training is done, it says over how many
-#: evaluations that was decided, and 0 where it is not.
-Rule = Callable[[float, float], int]
 
 
 @dataclass(frozen=True)
@@ -57,22 +52,18 @@ class Curve:
 
 def noise(rng: np.random.Generator, length: int, r: float) -> Series:
     """``[length]`` AR(1) noise with standard deviation 1."""
-    shocks = rng.normal(size=length) * math.sqrt(1.0 - r * r)
-    found = np.empty(length)
-    last = float(rng.normal())
-    for index, shock in enumerate(shocks):
-        last = r * last + float(shock)
-        found[index] = last
+    return noises(rng, 1, length, r)[0]
+
+
+def noises(rng: np.random.Generator, runs: int, length: int, r: float) -> Series:
+    """``[runs, length]`` AR(1) noise with standard deviation 1."""
+    shocks = rng.normal(size=(runs, length)) * math.sqrt(1.0 - r * r)
+    found = np.empty((runs, length))
+    last = rng.normal(size=runs)
+    for index in range(length):
+        last = r * last + shocks[:, index]
+        found[:, index] = last
     return found
-
-
-def stops(rule: Rule, scores: Series) -> tuple[int, int]:
-    """The evaluation at which a rule stops and its window; the length of the series and 0 without one."""
-    spread = math.sqrt(EPISODES)
-    for index, score in enumerate(scores.tolist()):
-        if (window := rule(score, spread)) > 0:
-            return index, window
-    return len(scores), 0
 
 
 def wilson(hits: int, runs: int) -> tuple[float, float]:
