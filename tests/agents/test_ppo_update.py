@@ -175,6 +175,24 @@ class TestEitherWay:
         assert report["initial_ratio_error"] == 0.0
         assert report["initial_kl"] == 0.0
 
+    def test_advantages_are_normalised_in_each_minibatch_by_itself(self, way):
+        """What is reported of four minibatches is the mean of their formulas, each with its own moments."""
+        actor, critic = _networks()
+        x, batch, params = _tensors(_batch())[0], _batch(), {**PARAMS, "n_epochs": 1, "minibatch_size": 25}
+        with torch.no_grad():
+            logits, values = actor(x).double().numpy(), critic(x)[:, 0].double().numpy()
+        columns = (batch.actions, batch.log_probs, batch.advantages, batch.returns, batch.values)
+        parts = np.random.default_rng(7).permutation(100).reshape(4, 25)
+        formulas = [
+            oracle.loss(*(each[part].tolist() for each in (logits, values, *columns)), params)[1]
+            for part in parts
+        ]
+        whole = oracle.loss(*(each.tolist() for each in (logits, values, *columns)), params)[1]
+        still = torch.optim.Adam([*actor.parameters(), *critic.parameters()], lr=0.0, eps=1e-5)
+        report = way(actor, critic, still).update(batch, params, np.random.default_rng(7))
+        assert report["policy_loss"] == pytest.approx(np.mean(formulas), rel=1e-5)
+        assert abs(report["policy_loss"] - whole) > 1e-4
+
     def test_the_loss_falls_over_the_epochs(self, way):
         actor, critic = _networks()
         update, params = way(actor, critic, _adam(actor, critic)), {**PARAMS, "minibatch_size": 100}

@@ -1,7 +1,7 @@
 """Holds every page of the repository against the code: ``python -m tests.architecture.docs_check``.
 
-Checked are paths, `optix-bus` commands with their options, `make` targets, names of the library, Python
-blocks and topologies. A page that says what is not there is a defect like any other; each is one line,
+Checked are paths, tests, `optix-bus` commands with their options, `make` targets, names of the library,
+Python blocks and topologies. A page that says what is not there is a defect like any other; each is one line,
 ``file:line: what``.
 """
 
@@ -126,9 +126,21 @@ def _span(text: str, folder: Path, root: Path) -> list[str]:
     found = [message for _, message in _commands([text], root)]
     if _NAME.fullmatch(text) and not (root / text).exists():
         return [*found, *_name(text)]
+    path, tested, name = text.partition("::")
+    if tested and path.endswith(".py"):
+        return [*found, *_test(path, name, root)]
     if _PATH.fullmatch(text) and _looks_like_a_path(text, folder, root) and not _exists(text, folder, root):
         found.append(f"there is no {text}")
     return found
+
+
+def _test(path: str, name: str, root: Path) -> list[str]:
+    """Complaints about a test that a page names, ``tests/ROOM/test_FILE.py::test_name``."""
+    if not (root / path).is_file():
+        return [f"there is no {path}"]
+    tree = ast.parse((root / path).read_text(encoding="utf-8"))
+    defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    return [f"there is no {part} in {path}" for part in name.split("::") if part not in defined]
 
 
 def _looks_like_a_path(text: str, folder: Path, root: Path) -> bool:

@@ -17,6 +17,9 @@ def said(tmp_path):
     (tmp_path / "Makefile").write_text("VENV := .venv\n.PHONY: test\ntest: a\n\trun\ncheck:  ## all\n\trun\n")
     (tmp_path / "nodes").mkdir()
     (tmp_path / "nodes" / "scheduler.py").write_text("")
+    (tmp_path / "nodes" / "test_a.py").write_text(
+        "class TestA:\n    def test_a(self):\n        assert True\n"
+    )
     (tmp_path / "optix_bus" / "loop").mkdir(parents=True)
     (tmp_path / "optix_bus" / "loop" / "book.py").write_text("")
     (tmp_path / "optix_bus" / "versions.py").write_text("")
@@ -36,6 +39,7 @@ def said(tmp_path):
         "`nodes/scheduler.py` and `optix_bus/loop/` and `nodes/*.py`",
         "`loop/book.py` of the library and `versions.py`",
         "`nodes/NAME.py` stands for any",
+        "`nodes/test_a.py::TestA::test_a` and `nodes/test_a.py::TestA`",
         "`RUN/journal/` is a folder of a run, `run.json` a file in it, `train/validation` are two words",
         "`optix_bus.errors.ConfigurationError` and `optix_bus.make_agent` and `nodes.scheduler`",
         "[here](nodes/scheduler.py), [there](https://example.org/x), [below](#below), [mail](mailto:a@b.c)",
@@ -61,6 +65,8 @@ def test_what_is_so_is_left_alone(said, text):
         ("see `loop/page.py`", 1, "there is no loop/page.py"),
         ("see `nothing.py` and `nodes/*.yaml`", 1, "there is no nodes/*.yaml"),
         ("see `other/NAME.py` of `nodes/nowhere/`", 1, "there is no nodes/nowhere/"),
+        ("`nodes/test_a.py::TestA::test_b`", 1, "there is no test_b in nodes/test_a.py"),
+        ("`nodes/test_c.py::test_d`", 1, "there is no nodes/test_c.py"),
         ("`optix_bus.errors.ConfigError`", 1, "there is no optix_bus.errors.ConfigError"),
         ("`optix_bus.nowhere`", 1, "there is no optix_bus.nowhere"),
         ("a\n\n[here](nodes/gone.md)", 3, "the link leads to nodes/gone.md, which does not exist"),
