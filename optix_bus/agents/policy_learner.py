@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from optix_bus.agents.batch import PPOUpdate
+from optix_bus.agents.experience import Experience
 from optix_bus.agents.heads import Head
 from optix_bus.agents.learner import Learner
 from optix_bus.agents.ppo_learning import learn_window
@@ -19,6 +20,12 @@ class PolicyLearner(Learner):
     @abstractmethod
     def _actions(self) -> Head:
         """What becomes of the actor's outputs."""
+
+    #: Whether the networks have been held against a window.
+    _sizes_known = False
+
+    def _check_sizes(self, experience: Experience) -> None:
+        """Hold the networks against the first window; there is nothing to do where sizes are known before."""
 
     @abstractmethod
     def _way_to_update(self) -> PPOUpdate:
@@ -39,7 +46,8 @@ class PolicyLearner(Learner):
         Raises:
             LearningFailure: something was not finite; weights, moments and statistics are as before.
             ConfigurationError: the window has no usable shape.
-            Unsuitable: it holds actions or observations that the networks are not made for.
+            Unsuitable: it holds actions or observations that the networks are not made for, or they give
+                another number of outputs than the actions need.
         """
         report = learn_window(
             episode_data,
@@ -50,6 +58,8 @@ class PolicyLearner(Learner):
             reward_normalizer=self._reward_normalizer,
             policy_version=self.policy_version,
             head=self._actions(),
+            check=None if self._sizes_known else self._check_sizes,
         )
+        self._sizes_known = True
         self._weights_changed(self.policy_version + 1)
         return report

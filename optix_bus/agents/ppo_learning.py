@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ def learn_window(
     *,
     obs_normalizer: ObsNormalizer | None,
     reward_normalizer: RewardNormalizer | None,
+    check: Callable[[Experience], None] | None = None,
     **reading: Any,
 ) -> dict[str, Any]:
     """Learn from a window ``[T]`` or ``[T, B]``; the observations' statistics learn from it afterwards.
@@ -35,6 +36,7 @@ def learn_window(
         rng: shuffles.
         obs_normalizer: of the agent.
         reward_normalizer: of the agent.
+        check: looks at the window before anything is learnt from it.
         reading: what else `make_batch` asks for.
 
     Returns:
@@ -47,6 +49,8 @@ def learn_window(
         Unsuitable: it holds actions or observations that the networks are not made for.
     """
     experience = read_experience(data)
+    if check is not None:
+        check(experience)
     options: dict[str, Any] = {
         "obs_normalizer": obs_normalizer,
         "reward_normalizer": reward_normalizer,

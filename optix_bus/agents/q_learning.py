@@ -71,8 +71,9 @@ def learn_values(
     rng: np.random.Generator,
     n_actions: int,
     obs_normalizer: ObsNormalizer | None,
+    check: Callable[[Experience], None] | None = None,
 ) -> dict[str, float]:
-    """Store a window and make the gradient steps that it owes.
+    """Store a window and make the gradient steps that it owes; ``check`` looks at it before.
 
     Returns:
         loss, q_mean, td_error (mean of its size) and grad_norm as means over the gradient steps, where there
@@ -87,6 +88,8 @@ def learn_values(
     experience = read_experience(window)
     _check_actions(window.episode_id, experience, n_actions)
     _check_masks(window.episode_id, experience, n_actions)
+    if check is not None:
+        check(experience)
     due, forget = memory.take(experience, params)
     found: list[Outcome] = []
     if due:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from optix_bus.agents.cards.dqn import DQN
 from optix_bus.agents.epsilon import Epsilon
+from optix_bus.agents.experience import Experience
+from optix_bus.agents.first_window import check_shape
 from optix_bus.agents.masked_acting import MaskedActing
 from optix_bus.agents.q_learning import learn_values
 from optix_bus.agents.tensorflow.base import trainable
 from optix_bus.agents.tensorflow.dqn_update import GraphDQN
-from optix_bus.agents.tensorflow.networks import check_built, check_outputs, output_size
+from optix_bus.agents.tensorflow.networks import check_built, check_outputs, output_size, shape_of
 from optix_bus.agents.tensorflow.replay_learner import TensorFlowReplayLearner
 from optix_bus.agents.tensorflow.target import take_over, target_of
 from optix_bus.errors import Unsuitable
@@ -44,6 +47,8 @@ class TFDQNAgent(MaskedActing, TensorFlowReplayLearner):
     default_param_bounds: ClassVar[dict[str, tuple[float, float]]] = dict(DQN.bounds)
     default_log_params: ClassVar[Sequence[str]] = list(DQN.log_params)
     default_min_episodes_before_dormant: ClassVar[int] = DQN.min_episodes_before_dormant
+    #: Whether the network has been held against a window.
+    _sizes_known = False
 
     def __init__(
         self,
@@ -114,9 +119,14 @@ class TFDQNAgent(MaskedActing, TensorFlowReplayLearner):
             self._learning_rng,
             self._n_actions,
             self._obs_normalizer,
+            None if self._sizes_known else self._check_sizes,
         )
+        self._sizes_known = True
         self._weights_changed(self.policy_version + 1)
         return {**report, "epsilon": self.epsilon}
+
+    def _check_sizes(self, experience: Experience) -> None:
+        check_shape(experience, "q_network", partial(shape_of, self._q_network), [2, self._n_actions])
 
     def set_hyperparams(self, hyperparams: HyperparamSet | Mapping[str, Any]) -> None:
         """Put the given hyperparameters into force; a new ``epsilon`` falls from this step on."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from optix_bus.agents.cards.a2c import A2C
+from optix_bus.agents.experience import Experience
+from optix_bus.agents.first_window import check_policy
 from optix_bus.agents.heads import Categorical, Gaussian, Head, head_for
 from optix_bus.agents.masked_acting import MaskedActing
 from optix_bus.agents.policy_learner import PolicyLearner
 from optix_bus.agents.tensorflow.a2c_update import GraphPolicyGradient, Loss
 from optix_bus.agents.tensorflow.base import TensorFlowLearner, trainable
-from optix_bus.agents.tensorflow.networks import check_outputs, output_size
+from optix_bus.agents.tensorflow.networks import check_outputs, output_size, shape_of
 from optix_bus.errors import Unsuitable
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
 from optix_bus.types import HyperparamSet, SpaceSpec
@@ -106,6 +109,11 @@ class TFAgent(MaskedActing, PolicyLearner, TensorFlowLearner):
 
     def _actions(self) -> Head:
         return self._given_head or Categorical(output_size(self.model))
+
+    def _check_sizes(self, experience: Experience) -> None:
+        outputs = partial(shape_of, self.model)
+        values = partial(outputs, place=1) if self._critic is None else partial(shape_of, self._critic)
+        check_policy(experience, self._actions(), "model", outputs, values)
 
     @property
     def traces(self) -> int:

@@ -206,6 +206,16 @@ def check_outputs(name: str, model: Any, inputs: Sequence[int], outputs: int, en
         )
 
 
+def shape_of(model: Any, observations: Array, place: int = 0) -> tuple[int, ...]:
+    """Shape of what a model puts out for observations ``[n, *obs_shape]``.
+
+    Empty where it puts out several things, and none in this place.
+    """
+    given = model(tf.constant(observations), training=False)
+    several = given if isinstance(given, tuple | list) else (given,)
+    return tuple(int(size) for size in several[place].shape) if place < len(several) else ()
+
+
 def output_size(model: Any) -> int | None:
     """Numbers that a network puts out, first where it puts out several things; None where it does not say."""
     shape = getattr(model, "output_shape", None)

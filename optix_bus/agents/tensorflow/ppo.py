@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from optix_bus.agents.cards.card import Card
 from optix_bus.agents.cards.ppo import PPO
+from optix_bus.agents.experience import Experience
+from optix_bus.agents.first_window import check_policy
 from optix_bus.agents.heads import Categorical, Head, head_for
 from optix_bus.agents.masked_acting import ProbableActing
 from optix_bus.agents.policy_learner import PolicyLearner
 from optix_bus.agents.tensorflow.base import TensorFlowLearner, trainable
-from optix_bus.agents.tensorflow.networks import check_outputs, output_size
+from optix_bus.agents.tensorflow.networks import check_outputs, output_size, shape_of
 from optix_bus.agents.tensorflow.ppo_update import GraphPPO
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
 from optix_bus.types import HyperparamSet, SpaceSpec
@@ -78,6 +81,10 @@ class PPOLearner(PolicyLearner, TensorFlowLearner):
 
     def _actions(self) -> Head:
         return self._given_head or Categorical(output_size(self._actor))
+
+    def _check_sizes(self, experience: Experience) -> None:
+        actor, critic = (partial(shape_of, each) for each in (self._actor, self._critic))
+        check_policy(experience, self._actions(), "actor", actor, critic)
 
     @property
     def traces(self) -> int:

@@ -222,7 +222,7 @@ def ppo_loss(
     observations, actions, columns, *masks = part
     old, advantages, returns, old_values = tf.unstack(columns, axis=1)
     log_probs, entropies = evaluate(head, actor(observations, training=True), actions, *masks)
-    values = tf.squeeze(critic(observations, training=True), -1)
+    values = tf.reshape(critic(observations, training=True), [-1])
     old = tf.where(exact, tf.stop_gradient(log_probs), old)
 
     if normalise:

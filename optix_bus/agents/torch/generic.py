@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from optix_bus.agents.cards.a2c import A2C
+from optix_bus.agents.experience import Experience
+from optix_bus.agents.first_window import check_policy
 from optix_bus.agents.heads import Categorical, Gaussian, Head, head_for
 from optix_bus.agents.masked_acting import MaskedActing
 from optix_bus.agents.policy_learner import PolicyLearner
@@ -17,7 +20,7 @@ from optix_bus.agents.torch.a2c_update import Loss, PolicyGradient
 from optix_bus.agents.torch.acting import TorchActing
 from optix_bus.agents.torch.base import TorchLearner
 from optix_bus.agents.torch.device import resolve_device
-from optix_bus.agents.torch.networks import check_networks, describe, output_size
+from optix_bus.agents.torch.networks import check_networks, describe, output_size, shape_of
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
 from optix_bus.types import HyperparamSet, SpaceSpec
 
@@ -129,6 +132,13 @@ class TorchAgent(MaskedActing, PolicyLearner, TorchLearner):
 
     def _actor(self) -> nn.Module:
         return self.model if describe(self.model, "model") is not None else FirstOutput(self.model)
+
+    def _check_sizes(self, experience: Experience) -> None:
+        outputs = partial(shape_of, self.model, self._device)
+        values = partial(outputs, place=1)
+        if self._critic is not None:
+            values = partial(shape_of, self._critic, self._device)
+        check_policy(experience, self._actions(), "model", outputs, values)
 
     def _way_to_update(self) -> PolicyGradient:
         return PolicyGradient(

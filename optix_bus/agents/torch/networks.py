@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -120,6 +123,26 @@ def linear_layers(module: nn.Module) -> list[nn.Linear]:
     return [
         layer for child in module._modules.values() if child is not None for layer in linear_layers(child)
     ]
+
+
+def shape_of(
+    module: nn.Module, device: torch.device, observations: np.ndarray[Any, Any], place: int = 0
+) -> tuple[int, ...]:
+    """Shape of what a module puts out, which is left as it is; empty where there is nothing in this place.
+
+    Args:
+        module: gives a tensor, or several.
+        device: where it lives.
+        observations: ``[n, *obs_shape]``.
+        place: which of several.
+    """
+    with contextlib.suppress(RuntimeError, TypeError):  # some modules cannot be copied
+        module = copy.deepcopy(module).eval()  # statistics of its layers may follow what they see
+    with torch.no_grad():
+        x = torch.from_numpy(np.array(observations)).to(device, floating_type(module))
+        found = module(x)
+    several = found if isinstance(found, tuple) else (found,)
+    return tuple(several[place].shape) if place < len(several) else ()
 
 
 def output_size(module: nn.Module) -> int | None:

@@ -19,7 +19,7 @@ from optix_bus.agents.off_policy import OffPolicyMemory
 from optix_bus.agents.spaces import space_spec
 from optix_bus.agents.torch.base import TorchLearner
 from optix_bus.agents.torch.device import resolve_device
-from optix_bus.agents.torch.networks import describe, floating_type, output_size
+from optix_bus.agents.torch.networks import describe, floating_type, output_size, shape_of
 from optix_bus.errors import Unsuitable
 from optix_bus.rl import ObsNormalizer
 from optix_bus.types import HyperparamSet
@@ -193,10 +193,8 @@ class TorchOffPolicy(BoundedReplayLearner, TorchLearner):
             "critic2": (self._critic2, size + self._box.dim, 1),
         }
         for name, (module, inputs, outputs) in wanted.items():
-            example = torch.zeros((2, inputs), device=self._device, dtype=floating_type(module))
             try:
-                with torch.no_grad():
-                    found = list(module(example).shape)
+                found = list(shape_of(module, self._device, np.zeros((2, inputs), np.float32)))
             except (RuntimeError, ValueError, IndexError) as error:
                 reason = str(error).splitlines()[0]
                 raise Unsuitable(f"{name} does not take {inputs} numbers: {reason}") from error

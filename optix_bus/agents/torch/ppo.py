@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -11,13 +12,15 @@ from torch import nn
 from optix_bus.agents.batch import PPOUpdate
 from optix_bus.agents.cards.card import Card
 from optix_bus.agents.cards.ppo import PPO
+from optix_bus.agents.experience import Experience
+from optix_bus.agents.first_window import check_policy
 from optix_bus.agents.heads import Categorical, Head, head_for
 from optix_bus.agents.masked_acting import ProbableActing
 from optix_bus.agents.policy_learner import PolicyLearner
 from optix_bus.agents.torch.base import TorchLearner
 from optix_bus.agents.torch.device import resolve_device
 from optix_bus.agents.torch.fast_ppo import FastPPO, why_not_fast
-from optix_bus.agents.torch.networks import check_networks, describe, output_size
+from optix_bus.agents.torch.networks import check_networks, describe, output_size, shape_of
 from optix_bus.agents.torch.ppo_update import AutogradPPO
 from optix_bus.errors import Unsuitable
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
@@ -87,6 +90,10 @@ class PPOLearner(PolicyLearner, TorchLearner):
 
     def _actions(self) -> Head:
         return self._given_head or Categorical(output_size(self._actor))
+
+    def _check_sizes(self, experience: Experience) -> None:
+        actor, critic = (partial(shape_of, each, self._device) for each in (self._actor, self._critic))
+        check_policy(experience, self._actions(), "actor", actor, critic)
 
     def _way_to_update(self) -> PPOUpdate:
         # Asked for each window: users freeze layers, change the optimizer or replace networks in between.

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
+from optix_bus.agents.experience import Experience
+from optix_bus.agents.first_window import check_shape
 from optix_bus.agents.masked_acting import MaskedActing
 from optix_bus.agents.off_policy import OffPolicyMemory
 from optix_bus.agents.q_learning import QUpdate, learn_values
 from optix_bus.agents.replay_learner import ReplayLearner
 from optix_bus.agents.torch.base import TorchLearner
 from optix_bus.agents.torch.device import resolve_device
-from optix_bus.agents.torch.networks import describe
+from optix_bus.agents.torch.networks import describe, shape_of
 from optix_bus.agents.torch.target import frozen_copy, take_over
 from optix_bus.rl import ObsNormalizer
 from optix_bus.types import EpisodeData, HyperparamSet
@@ -42,6 +45,9 @@ class TorchQAgent(MaskedActing, ReplayLearner, TorchLearner):
         seed: of acting and drawing; None takes it from torch's generator.
         replay_path: folder for the files of a mapped replay, see `optix_bus.rl.ReplayBuffer`.
     """
+
+    #: Whether the network has been held against a window.
+    _sizes_known = False
 
     def __init__(
         self,
@@ -78,6 +84,16 @@ class TorchQAgent(MaskedActing, ReplayLearner, TorchLearner):
     def _way_to_update(self) -> TorchQUpdate:
         """How gradient steps are made. Asked for each window: users may change networks in between."""
 
+    def _check_sizes(self, experience: Experience) -> None:
+        """Hold the network against the first window.
+
+        Raises:
+            Unsuitable: it has not one value for each action.
+        """
+        check_shape(
+            experience, "q_network", partial(shape_of, self._q_network, self._device), [2, self._n_actions]
+        )
+
     def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
         """Store a window ``[T]`` or ``[T, B]`` and make the gradient steps that its steps call for.
 
@@ -98,8 +114,10 @@ class TorchQAgent(MaskedActing, ReplayLearner, TorchLearner):
             self._learning_rng,
             self._n_actions,
             self._obs_normalizer,
+            None if self._sizes_known else self._check_sizes,
         )
         way.finish()
+        self._sizes_known = True
         self._weights_changed(self.policy_version + 1)
         return report
 

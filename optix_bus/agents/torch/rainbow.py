@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from optix_bus.agents.cards.rainbow import RAINBOW
-from optix_bus.agents.torch.networks import floating_type
+from optix_bus.agents.experience import Experience
+from optix_bus.agents.torch.networks import shape_of
 from optix_bus.agents.torch.q_agent import TorchQAgent, TorchQUpdate
 from optix_bus.agents.torch.rainbow_acting import RainbowActing
 from optix_bus.agents.torch.rainbow_network import describe_rainbow
@@ -97,6 +98,9 @@ class TorchRainbowDQNAgent(TorchQAgent):
             )
         super().set_hyperparams(hyperparams)
 
+    def _check_sizes(self, experience: Experience) -> None:
+        self._check_network(experience.observations.shape[2:])
+
     def _way_to_update(self) -> TorchQUpdate:
         seed = int(self._learning_rng.integers(2**63))
         generator = torch.Generator(self._device).manual_seed(seed)
@@ -135,10 +139,8 @@ class TorchRainbowDQNAgent(TorchQAgent):
 
     def _check_network(self, shape: tuple[int, ...]) -> None:
         wanted = self._n_actions * self._hyperparams.params["n_atoms"]
-        example = torch.zeros((2, *shape), device=self._device, dtype=floating_type(self._q_network))
         try:
-            with torch.no_grad():
-                found = list(self._q_network(example).shape)
+            found = list(shape_of(self._q_network, self._device, np.zeros((2, *shape), np.float32)))
         except (RuntimeError, ValueError, IndexError) as error:
             reason = str(error).splitlines()[0]
             raise Unsuitable(
