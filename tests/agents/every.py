@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from typing import Any
 
@@ -37,6 +38,22 @@ _SMALL = {
 def spaces_of(kind: tuple[str, str]) -> SpaceSpec:
     """Spaces that fit this agent."""
     return VECTOR if card(kind[1]).fits(VECTOR) is None else BOX
+
+
+@functools.cache
+def _made_once(kind: tuple[str, str]) -> tuple[Any, Any, Any]:
+    agent: Any = small_agent(kind)
+    replay = agent.replay_state() if hasattr(agent, "replay_state") else None
+    return agent, agent.state(), replay
+
+
+def shared_agent(kind: tuple[str, str]) -> BaseAgent:
+    """One agent for many tests, as it was when it was made: what it has compiled is compiled once."""
+    agent, state, replay = _made_once(kind)
+    agent.load_state(state)
+    if replay is not None:
+        agent.load_replay_state(replay)
+    return agent
 
 
 def small_agent(kind: tuple[str, str], seed: int | None = 0, **hyperparams: Any) -> BaseAgent:

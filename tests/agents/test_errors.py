@@ -10,7 +10,7 @@ import pytest
 from optix_bus.agents import card, factory, make_agent
 from optix_bus.errors import ConfigurationError, LearningFailure, MissingExtra, Unsuitable
 from optix_bus.types import ArraySpec, NamedArrays, SpaceSpec
-from tests.agents.every import BOX, EVERY, NAMES, OFTEN, small_agent, spaces_of
+from tests.agents.every import BOX, EVERY, NAMES, OFTEN, shared_agent, small_agent, spaces_of
 from tests.agents.windows import VECTOR, random_window
 
 every_agent = pytest.mark.parametrize("kind", EVERY, ids=NAMES)
@@ -51,7 +51,7 @@ def assert_unchanged(agent, before):
 @every_agent_learns
 @pytest.mark.parametrize("where", ["observations", "rewards", "final_observations"])
 def test_a_window_with_nan_in_it_stops_learning_before_anything_changes(kind, where):
-    agent = small_agent(kind)
+    agent = shared_agent(kind)
     agent.learn(window_for(agent, kind, 0))
     before = everything(agent)
     window = window_for(agent, kind, 7)
@@ -68,7 +68,7 @@ def test_a_window_with_nan_in_it_stops_learning_before_anything_changes(kind, wh
 
 @every_agent_learns
 def test_rewards_beyond_all_measure_stop_learning_too(kind):
-    agent = small_agent(kind)
+    agent = shared_agent(kind)
     before = everything(agent)
     window = window_for(agent, kind, 7)
     window.rewards = window.rewards * 1e300
@@ -79,7 +79,7 @@ def test_rewards_beyond_all_measure_stop_learning_too(kind):
 
 @every_agent_learns
 def test_a_loss_that_is_not_finite_is_named_with_the_window_and_what_it_held(kind):
-    agent = small_agent(kind)
+    agent = shared_agent(kind)
     agent.learn(window_for(agent, kind, 0))
     state = agent.state()
     broken = {

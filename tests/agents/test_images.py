@@ -223,7 +223,7 @@ def test_what_does_not_fit_is_refused_with_what_would():
         make_agent(Small(), algorithm="ppo")
     with pytest.raises(ConfigurationError, match=r"hidden_sizes are \[64\], but the network for images"):
         make_agent(Pictures(), algorithm="ppo", hidden_sizes=(64,))
-    with pytest.raises(Unsuitable, match="FlattenObservation"):
+    with pytest.raises(Unsuitable, match=r"take framework='torch', wrap the .*FlattenObservation"):
         make_agent(Pictures(), algorithm="ppo", framework="jax")
     policy = load_policy(_agent().state())
     with pytest.raises(Unsuitable, match="found images of 3 channels and 36 x 36, but the policy takes 1"):

@@ -288,10 +288,3 @@ class TestSwitches(AgentContract):
 
     def make_agent(self):
         return make_agent(SWITCHES, seed=0, hyperparams={"n_epochs": 2})
-
-
-class TestGaussian(AgentContract):
-    spaces = SpaceSpec("reaching", SEEN, ArraySpec("box", (2,), "float32", low=(-1.0, 0.0), high=(3.0, 10.0)))
-
-    def make_agent(self):
-        return make_agent(self.spaces, algorithm="ppo", seed=0, hyperparams={"n_epochs": 2})

@@ -20,9 +20,7 @@ from optix_bus.agents.torch import dqn_update as theirs
 from optix_bus.agents.torch.q_networks import build_q_network
 from optix_bus.agents.torch.target import frozen_copy
 from optix_bus.errors import ConfigurationError, LearningFailure, Unsuitable
-from optix_bus.interfaces import BaseAgent
 from optix_bus.rl import Transitions
-from optix_bus.testing.agent_contract import AgentContract
 from optix_bus.types import HyperparamSet
 from tests.agents.windows import NUMBERS, VECTOR, random_window
 
@@ -61,14 +59,6 @@ def _same(first, second):
     assert one.keys() == two.keys()
     for name in one:
         np.testing.assert_array_equal(one[name], two[name], err_msg=name)
-
-
-@pytest.mark.slow  # each of its many agents is traced for a second
-class TestDQN(AgentContract):
-    spaces = VECTOR
-
-    def make_agent(self) -> BaseAgent:
-        return make_agent(VECTOR, "tf", "dqn", seed=0, hidden_sizes=(16,), hyperparams=QUICK)
 
 
 def test_loss_and_gradients_equal_those_of_torch():

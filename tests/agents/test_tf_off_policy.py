@@ -11,8 +11,6 @@ from optix_bus.agents import TFSACAgent, TFTD3Agent, TFTDDAgent, load_policy, ma
 from optix_bus.agents.tensorflow.adam import PaperAdam
 from optix_bus.agents.torch.off_policy import Minibatch
 from optix_bus.errors import ConfigurationError, LearningFailure, Unsuitable
-from optix_bus.interfaces import BaseAgent
-from optix_bus.testing.agent_contract import AgentContract
 from optix_bus.types import HyperparamSet, NamedArrays
 from tests.agents.off_policy_worlds import HIGH, LOPSIDED, LOW, QUICK, box_window, same
 from tests.agents.off_policy_worlds import small_agent as torch_agent
@@ -119,26 +117,6 @@ def test_a_hundred_steps_end_where_those_of_torch_end(algorithm):
         assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4)
     _close(pair, 1e-4)
     assert pair[0].traces == 1
-
-
-@pytest.mark.slow  # each of its many agents is traced for a second
-class _Contract(AgentContract):
-    spaces = LOPSIDED
-    algorithm = "sac"
-
-    def make_agent(self) -> BaseAgent:
-        return make_agent(LOPSIDED, "tf", self.algorithm, hidden_sizes=(8,), hyperparams=QUICK, seed=0)
-
-
-class TestSAC(_Contract):
-    pass
-
-
-class TestTD3(_Contract):
-    algorithm = "td3"
-
-
-del _Contract  # only what is derived from it is collected
 
 
 def test_the_factory_chooses_as_for_torch_and_both_names_are_one():

@@ -9,7 +9,9 @@ from optix_bus import (
     BatchPipeline,
     HyperparamSet,
     RewardNormalizer,
+    TFAgent,
     TFDQNAgent,
+    TFEvaluator,
     TFGaussianPPOAgent,
     TFPPOAgent,
     TFSACAgent,
@@ -75,6 +77,27 @@ def test_an_algorithm_is_extended_by_a_subclass():
     found = agent.learn(next(pipeline.episodes()))
     pipeline.teardown()
     assert found["p_left"] + found["p_right"] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_model_alone_is_an_agent_and_its_learning_may_be_ones_own(tmp_path):
+    class Mine(TFAgent):
+        def learn(self, episode_data):
+            clip_ratio = self._hyperparams.params.get("clip_ratio", 0.2)
+            return {
+                **super().learn(episode_data),
+                "clip": clip_ratio,
+                "layers": float(len(self.model.layers)),
+            }
+
+    for kind in (TFAgent, Mine):
+        agent = kind(
+            model=mlp(4, 2, "relu"),
+            optimizer=tf.keras.optimizers.Adam(learning_rate=3e-4),
+            hyperparams=HyperparamSet(params={"learning_rate": 3e-4, "gamma": 0.99}, episode_id=0),
+        )
+        pipeline = BatchPipeline(env=gym.make("CartPole-v1"), agent=agent, window_size=200)
+        opt = train(agent, pipeline, tmp_path / kind.__name__, evaluator=TFEvaluator())
+        assert opt.best_snapshot is not None
 
 
 @pytest.mark.parametrize("framework", ["tf", "tensorflow"])

@@ -75,9 +75,11 @@ class Card:
                     "own networks to the agent"
                 )
         elif observation.kind == "box" and len(observation.shape) != 1:
+            instead = "take framework='torch', " if self.images and is_image(observation) else ""
             problems.append(
-                f"observations have shape {list(observation.shape)}, expected a vector [n]; wrap the "
-                "environment in gymnasium.wrappers.FlattenObservation, or pass your own networks to the agent"
+                f"observations have shape {list(observation.shape)}, expected a vector [n]; "
+                f"{instead}wrap the environment in gymnasium.wrappers.FlattenObservation, or pass your own "
+                "networks to the agent"
             )
         if action.kind not in self.actions:
             problems.append(f"actions are {action.kind}, expected {_either(self.actions)}")

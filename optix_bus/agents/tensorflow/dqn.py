@@ -64,6 +64,7 @@ class TFDQNAgent(MaskedActing, TensorFlowReplayLearner):
     ) -> None:
         check_built("q_network", q_network, spaces)
         _check(q_network, n_actions, spaces)
+        self._sizes_known = spaces is not None
         self._epsilon = Epsilon()
         self._n_actions = int(n_actions)
         self._q_network = q_network

@@ -78,6 +78,7 @@ class TorchRainbowDQNAgent(TorchQAgent):
                 f"{spaces.environment} has {spaces.action.n or ''} {spaces.action.kind} actions, "
                 f"but n_actions is {n_actions}"
             )
+        self._sizes_known = spaces is not None or obs_dim is not None
         if spaces is not None:
             self._check_network(spaces.observation.shape)
         elif obs_dim is not None:
