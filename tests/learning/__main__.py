@@ -50,15 +50,14 @@ def main(arguments: list[str] | None = None) -> int:
     results = read(file) if chosen.resume else {}
     # Anew, because a line that was cut off would run into the next one.
     file.write_text("".join(f"{result.line()}\n" for result in results.values()))
-    where = machine()
     seeds = range(chosen.first_seed, chosen.first_seed + chosen.seeds)
     # Seed by seed, so that an interrupted run has as many of each gate.
     todo = [(gate, seed) for seed in seeds for gate in gates if not _has(results, gate, seed)]
-    print(f"{where}; {len(todo)} trials to do", flush=True)
+    print(f"{machine()}; {len(todo)} trials to do", flush=True)
     with ThreadPoolExecutor(chosen.jobs) as workers:
         done = list(workers.map(lambda each: trial(*each, file), todo))
     results = read(file)
-    page = table.page(gates, results, SEEDS, where)
+    page = table.page(gates, results, SEEDS)
     print(f"\n{page}", flush=True)
     if chosen.table is not None:
         chosen.table.write_text(page)

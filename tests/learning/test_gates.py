@@ -212,16 +212,20 @@ def test_the_page_tells_verdicts_seeds_and_what_differs() -> None:
         "cartpole-rainbow": [299.0] * 5,
     }
     results = {
-        (gate.name, seed): Result(gate.name, seed, gate.digest, score, gate.steps, 2.0)
+        (gate.name, seed): Result(gate.name, seed, gate.digest, score, gate.steps, 2.0, load=1.5 + seed / 8)
         for gate in gates
         for seed, score in enumerate(scores[gate.name])
     }
-    lines = table.page(gates, results, 5, "a machine").splitlines()
+    lines = table.page(gates, results, 5).splitlines()
     rows = {line.split("`")[1]: line for line in lines if line.startswith("| `")}
-    assert "| -80.0 -90.0 -99.0 | -89.7 [-99.0, -80.0] | IQM >= -95 | met | 2.00 |" in rows["acrobot-ppo"]
+    assert (
+        "| -80.0 -90.0 -99.0 | -89.7 [-99.0, -80.0] | IQM >= -95 | met so far | 2.00 |" in rows["acrobot-ppo"]
+    )
     assert "IQM >= 475 | **missed** |" in rows["cartpole-dqn"]
     assert "IQM >= IQM of `cartpole-dqn` | **missed** |" in rows["cartpole-rainbow"]
     assert "1. `acrobot-ppo`: observations and rewards are not normalised; 3 instead of 5 seeds." in lines
-    assert "on a machine" in lines[2]
+    assert any("torch 2." in line and "; load of the machine 1.5 to 2." in line for line in lines)
     assert table.verdict(gates[2], {}, gates) is None
-    assert "not run" in table.page(gates, {}, 5, "a machine")
+    one = {("acrobot-ppo", 0): results["acrobot-ppo", 0]}
+    assert "| -80.0 | -80.0 | IQM >= -95 |" in table.page(gates[:1], one, 5)  # one seed has no interval
+    assert "not run" in table.page(gates, {}, 5)

@@ -1,12 +1,12 @@
-"""One gate, one seed: train, then score the policy at the end of training. The result is a line of JSON.
-
-python -m tests.learning.trial cartpole-ppo 0
+"""One gate, one seed: train, then score the policy at the end of training. The result is a line of JSON:
+``python -m tests.learning.trial cartpole-ppo 0``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -32,6 +32,7 @@ class Result:
         cpu_minutes: of the process while it trained, all threads, environments included; without imports and
             without the score.
         course: mean return of the episodes that ended in each twentieth of training, with its noise.
+        load: of the machine in the last minute of training, where it can tell: CPU time grows with it.
     """
 
     gate: str
@@ -41,6 +42,7 @@ class Result:
     steps: int
     cpu_minutes: float
     course: tuple[float | None, ...] = ()
+    load: float | None = None
 
     def line(self) -> str:
         """One line of JSON."""
@@ -59,7 +61,7 @@ def run(gate: Gate, seed: int) -> Result:
         from tests.learning import bit_flip
 
         score, steps, minutes = bit_flip.run(seed, gate.steps, EPISODES, JUDGE_SEED, **gate.extra)
-        return Result(gate.name, seed, gate.digest, score, steps, minutes)
+        return Result(gate.name, seed, gate.digest, score, steps, minutes, load=_load())
     return _run_agent(gate, seed)
 
 
@@ -91,7 +93,7 @@ def _run_agent(gate: Gate, seed: int) -> Result:
             window = next(windows)
             agent.learn(window)
             course.add(number / count, window.metadata["episode_returns"])
-        minutes = (time.process_time() - began) / 60.0
+        minutes, load = (time.process_time() - began) / 60.0, _load()
         judge = make_pipeline(
             gate.environment,
             {},
@@ -106,7 +108,11 @@ def _run_agent(gate: Gate, seed: int) -> Result:
         judge.teardown()
     score = float(np.mean(judged["episode_returns"]))
     steps = count * gate.environments * gate.window
-    return Result(gate.name, seed, gate.digest, score, steps, minutes, tuple(course.means()))
+    return Result(gate.name, seed, gate.digest, score, steps, minutes, tuple(course.means()), load)
+
+
+def _load() -> float | None:
+    return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
 
 
 class Course:
