@@ -51,7 +51,7 @@ class Outcome:
     @classmethod
     def of(cls, finished: RunFinished) -> Outcome:
         """Of a loop that ended in order: by its own rules, or because somebody asked."""
-        by_rule = finished.reason in ("converged", "target_score", "max_episodes")
+        by_rule = finished.reason in ("converged", "target_score", "max_episodes", "max_steps")
         return cls(0 if by_rule else 130, finished.reason, finished)
 
 

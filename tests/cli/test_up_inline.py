@@ -41,6 +41,12 @@ def test_its_run_can_be_shown_ended_and_evaluated_like_any_other(tmp_path, capsy
     assert json.loads(capsys.readouterr().out)["episodes"] == 2
 
 
+def test_a_limit_of_steps_is_an_end_in_order_like_every_other_limit(tmp_path):
+    assert up(tmp_path / "run", "--quiet", "--set", "nodes.scheduler.max_steps=64") == 0
+    record = RunDirectory(tmp_path / "run").read()
+    assert (record.state, record.reason) == ("finished", "max_steps")
+
+
 def test_a_run_that_fails_says_so_in_its_record(tmp_path, monkeypatch):
     def fail(self):
         raise NodeFailure("the learner has had enough")
