@@ -16,7 +16,7 @@ BAD = "agent.hyperparameters.learning_rate=1e-5"
 SPACE = "learning_rate: [log_float, 1e-5, 1e-2]\nclip_ratio: [float, 0.1, 0.3]\n"
 
 
-def test_a_search_finds_settings_that_learn_where_the_users_do_not(tmp_path: Path) -> None:
+def test_a_search_from_a_bad_start_finds_settings_that_learn(tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(SPACE)
     topology, run = str(TOPOLOGIES / "cartpole_ppo.yaml"), tmp_path / "search"
     limits = ("--trials", "10", "--workers", "2", "--steps", "16384", "--space", str(tmp_path / "space.yaml"))
@@ -27,14 +27,10 @@ def test_a_search_finds_settings_that_learn_where_the_users_do_not(tmp_path: Pat
     assert answer["best"]["score"] >= 450.0
     assert answer["best"]["params"]["agent.hyperparameters.learning_rate"] > 1e-4
     assert "pruned" in {row["state"] for row in answer["trials"]}
-    scores = {}
-    for name, path, settings in (("best", answer["topology"], ()), ("own", topology, ("--set", BAD))):
-        limit = ("--set", "nodes.scheduler.max_steps=40960")
-        folder = tmp_path / name
-        ended = command("up", path, "--inline", "--quiet", "--run-dir", str(folder), *limit, *settings)
-        assert ended.returncode == 0, ended.stderr
-        shown = command("checkpoint", "evaluate", str(folder), "--episodes", "50", "--json")
-        scores[name] = json.loads(shown.stdout)
-    print(scores)
-    assert scores["best"]["mean"] >= 450.0
-    assert scores["own"]["mean"] <= 200.0
+    limit = ("--set", "nodes.scheduler.max_steps=40960")
+    ended = command(
+        "up", answer["topology"], "--inline", "--quiet", "--run-dir", str(tmp_path / "up"), *limit
+    )
+    assert ended.returncode == 0, ended.stderr
+    shown = command("checkpoint", "evaluate", str(tmp_path / "up"), "--episodes", "50", "--json")
+    assert json.loads(shown.stdout)["mean"] >= 450.0
