@@ -10,6 +10,7 @@ from optix_bus.messages import (
     AgentDescribed,
     HyperparametersChanged,
     HyperparametersProposed,
+    OptimizerSwitched,
     WindowJudged,
     WindowScored,
 )
@@ -17,6 +18,8 @@ from optix_bus.messages.plain import as_plain, from_plain
 from optix_bus.nesting import join, memory_of, remind, split
 from optix_bus.optimizers import make_optimizer
 from optix_bus.optimizers.history import ScoreHistory, unpack_history
+from optix_bus.optimizers.probing import ACTING, VERSION
+from optix_bus.optimizers.routing import Routed
 from optix_bus.optimizers.settings import TuningSettings
 from optix_bus.runtime.node import Context, Node, Site, handles
 from optix_bus.types import EvalMetrics, HyperparamSet, NamedArrays
@@ -34,7 +37,7 @@ class OptimizerNode(Node):
     policy was *learnt* with, so that credit goes to the change that caused it.
     """
 
-    emits = (HyperparametersProposed,)
+    emits = (HyperparametersProposed, OptimizerSwitched)
     settings = TuningSettings
     noted = (AgentDescribed, HyperparametersChanged, WindowScored)
 
@@ -101,7 +104,11 @@ class OptimizerNode(Node):
     def on_scored(self, event: WindowScored, ctx: Context) -> None:
         if event.purpose != "score" or event.n == 0:
             return
-        metrics = {**event.metrics, "hyperparams_version": float(event.learnt_with)}
+        metrics = {
+            **event.metrics,
+            VERSION: float(event.learnt_with),
+            ACTING: float(event.hyperparams_version),
+        }
         self._history.append(EvalMetrics(event.score, metrics, event.window, ctx.now))
 
     @handles(WindowJudged)
@@ -118,6 +125,7 @@ class OptimizerNode(Node):
             elif event.verdict == "plateaued":
                 self._optimizer.on_plateau(history)
             proposed = self._optimizer.suggest(self._current.copy(), list(history))
+            self._tell(event.window, ctx)
         ctx.emit(
             HyperparametersProposed(
                 window=event.window,
@@ -128,10 +136,30 @@ class OptimizerNode(Node):
             )
         )
 
+    def _tell(self, window: int, ctx: Context) -> None:
+        """An optimizer that chooses among others says why it has chosen another one."""
+        tuner: Any = self._optimizer
+        switch = tuner.switched if isinstance(tuner, Routed) else None
+        if switch is not None:
+            ctx.emit(
+                OptimizerSwitched(
+                    window=window,
+                    old=switch.old,
+                    new=switch.new,
+                    autocorrelation=switch.reading.autocorrelation,
+                    gap=switch.reading.gap,
+                    rank=switch.reading.rank,
+                    reason=switch.reading.reason,
+                )
+            )
+
     def _make(self, agent: AgentDescribed, ctx: Context) -> None:
         """The optimizer, with the same random stream whenever it is made."""
         bounds = {key: (low, high) for key, (low, high) in agent.param_bounds.items()}
         self._optimizer, self._made = self._factory(bounds, agent.log_params, ctx.rng("probes")), True
+        tuner: Any = self._optimizer
+        if hasattr(tuner, "use_bounds"):
+            tuner.use_bounds(bounds, agent.log_params)
         before, self._kind = self._kind, "" if self._optimizer is None else type(self._optimizer).__name__
         memory, self._memory = self._memory, None
         same = before == self._kind and remind(self._optimizer, memory)
@@ -139,7 +167,6 @@ class OptimizerNode(Node):
             ctx.log.warning(
                 "another optimizer than before: its memory starts anew", was=before, now=self._kind
             )
-        tuner: Any = self._optimizer
         if self._reseed and hasattr(tuner, "reseed"):
             tuner.reseed(ctx.rng("probes"))
         self._reseed = False

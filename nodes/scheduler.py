@@ -23,6 +23,7 @@ from optix_bus.messages import (
     HyperparametersChanged,
     Improved,
     LoopStateChanged,
+    OptimizerSwitched,
     Plateaued,
     PolicyPromoted,
     PolicyUpdated,
@@ -65,8 +66,15 @@ class SchedulerNode(Node):
         VariantRequested,
     )
     settings = SchedulerSettings
-    noted = (AgentDescribed, WindowCollected, ExternallyScored)
-    optional = (EvolutionDecided, EvolutionReported, ExternallyScored, StopRequested, TimerFired)
+    noted = (AgentDescribed, WindowCollected, ExternallyScored, OptimizerSwitched)
+    optional = (
+        EvolutionDecided,
+        EvolutionReported,
+        ExternallyScored,
+        OptimizerSwitched,
+        StopRequested,
+        TimerFired,
+    )
 
     def __init__(
         self,
@@ -139,6 +147,10 @@ class SchedulerNode(Node):
             window.hyperparams_after = event.version
             self._evolve(ctx)
             self._work(ctx)
+
+    @handles(OptimizerSwitched)
+    def on_switch(self, event: OptimizerSwitched, ctx: Context) -> None:
+        self._now.switches.append((event.window, event.old, event.new, event.reason))
 
     @handles(WindowCollected)
     def on_collected(self, event: WindowCollected, ctx: Context) -> None:

@@ -10,7 +10,9 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "AdaptiveOptimizer": "optix_bus.optimizers",
     "AgentContract": "optix_bus.testing",
+    "BackoffOptimizer": "optix_bus.optimizers",
     "BackoffScheduler": "optix_bus.loop.scheduler",
     "BaseAgent": "optix_bus.interfaces",
     "BaseEvaluator": "optix_bus.interfaces",
@@ -30,9 +32,11 @@ _HOMES = {
     "LoopState": "optix_bus.types",
     "MetaAction": "optix_bus.evolution",
     "MetaController": "optix_bus.evolution",
+    "MomentumOptimizer": "optix_bus.optimizers",
     "NodeContract": "optix_bus.testing",
     "NoisyLinear": "optix_bus.agents",
     "ObsNormalizer": "optix_bus.rl",
+    "PBTOptimizer": "optix_bus.optimizers",
     "PipelineContract": "optix_bus.testing",
     "PolicyManager": "optix_bus.evolution",
     "PolicyManagerCallback": "optix_bus.evolution",

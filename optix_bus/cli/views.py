@@ -18,6 +18,7 @@ from optix_bus.messages import (
     Event,
     EvolutionDecided,
     LoopStateChanged,
+    OptimizerSwitched,
     RunFinished,
     SnapshotSaved,
     VariantPruned,
@@ -29,6 +30,7 @@ _COLOURS = {"active": "green", "cooling": "yellow", "dormant": "blue", "watchdog
 _FOR_PROGRAMS = (
     WindowJudged,
     LoopStateChanged,
+    OptimizerSwitched,
     SnapshotSaved,
     EvolutionDecided,
     VariantPruned,
@@ -71,6 +73,8 @@ class PlainView(QuietView):
             print(f"evolution: {event.action}{noise} at window {event.window}: {event.reason}", flush=True)
         elif isinstance(event, VariantPruned):
             print(f"evolution: variant {event.variant} is pruned: {event.reason}", flush=True)
+        elif isinstance(event, OptimizerSwitched):
+            print(switched_line(event), flush=True)
 
 
 class JsonView(QuietView):
@@ -116,6 +120,8 @@ class LiveView(QuietView):
             "windows", f"{progress.window + 1}  ({progress.evaluations} evaluated, every {progress.interval})"
         )
         numbers.add_row("steps", f"{progress.steps:,}  ({progress.steps_per_second:,.0f}/s)")
+        if progress.tuner:
+            numbers.add_row("tuner", progress.tuner)
         numbers.add_row("convergence", convergence_text(progress.convergence))
         numbers.add_row("elapsed", f"{time.monotonic() - self._started:.0f} s")
         line = Text("nodes  ", style="dim")
@@ -144,6 +150,11 @@ def judged_line(event: WindowJudged, progress: Progress) -> str:
     )
     convergence = convergence_text(event.convergence)
     return f"{line}  {convergence}" if convergence else line
+
+
+def switched_line(event: OptimizerSwitched) -> str:
+    """A change of the tuner in one line."""
+    return f"tuning {event.old} -> {event.new} after window {event.window}: {event.reason}"
 
 
 def convergence_text(report: dict[str, Any]) -> str:

@@ -129,6 +129,7 @@ class Standing:
         train_score: of the last judged window.
         gap: training minus validation score of the last judged window.
         ending: why the run is over; empty while it is not.
+        switches: each change of an optimizer that chooses among others: window, old, new, reason.
     """
 
     next_window: int = 0
@@ -141,6 +142,7 @@ class Standing:
     train_score: float = math.nan
     gap: float = math.nan
     ending: str = ""
+    switches: list[tuple[int, str, str, str]] = field(default_factory=list)
 
     def forget_before(self, version: int) -> None:
         """Nobody will ask about hyperparameters before this version any more."""
@@ -149,7 +151,10 @@ class Standing:
 
     def state(self) -> dict[str, Any]:
         """Plain values from which `load_state` goes on."""
-        return {**asdict(self), "probes": sorted(self.probes)}
+        state = {**asdict(self), "probes": sorted(self.probes)}
+        if not self.switches:  # most runs have none, and need not say so at every cut
+            del state["switches"]
+        return state
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`; keys may have become texts."""
@@ -157,3 +162,4 @@ class Standing:
             setattr(self, name, value)
         self.params = {int(version): params for version, params in state["params"].items()}
         self.probes = set(state["probes"])
+        self.switches = [tuple(switch) for switch in state.get("switches", ())]

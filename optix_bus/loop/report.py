@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optix_bus.stats import EquivalenceReport
@@ -64,3 +65,21 @@ class ConvergenceReport:
         times = {0: "found no change", 1: "found that the world had changed"}
         found = times.get(self.woken, f"found {self.woken} times that the world had changed")
         return [f"watchdog: evaluated {self.watched} times without training, and {found}"]
+
+
+#: The latest changes of the optimizer are named one by one, earlier ones are counted.
+_NAMED = 5
+
+
+def tuning_lines(switches: Sequence[tuple[int, str, str, str]]) -> list[str]:
+    """Which tuner an optimizer that chooses among others chose, from when on, and why.
+
+    Args:
+        switches: window, old, new and reason of each change, oldest first.
+    """
+    if not switches:
+        return []
+    named = switches[-_NAMED:]
+    earlier = len(switches) - len(named)
+    head = f"tuning: {named[0][1]} at first" if not earlier else f"tuning: {earlier} changes, then"
+    return [head, *(f"  {new} from window {window + 1} on: {reason}" for window, _, new, reason in named)]

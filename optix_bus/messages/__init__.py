@@ -26,6 +26,7 @@ from optix_bus.messages.learning import (
     ExternallyScored,
     HyperparametersChanged,
     HyperparametersProposed,
+    OptimizerSwitched,
     PolicyUpdated,
 )
 from optix_bus.messages.loop import (
@@ -87,6 +88,7 @@ VOCABULARY: tuple[type[Event], ...] = (
     VariantRequested,
     VariantSpawned,
     EvolutionReported,
+    OptimizerSwitched,
 )
 
 #: They speak of processes, not of learning: two runs with the same seed differ in them.
@@ -113,6 +115,7 @@ __all__ = [
     "LoopStateChanged",
     "NodeLost",
     "NodeReady",
+    "OptimizerSwitched",
     "Plateaued",
     "PolicyPromoted",
     "PolicyUpdated",

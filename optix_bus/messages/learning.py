@@ -66,3 +66,20 @@ class HyperparametersChanged(Event, frozen=True, kw_only=True):
     params: dict[str, Any]
     changed: bool
     probing: bool = False
+
+
+class OptimizerSwitched(Event, frozen=True, kw_only=True):
+    """An optimizer that chooses among others has chosen another one; to scheduler and whoever draws.
+
+    From the optimizer, after the evaluation of ``window``. ``autocorrelation`` is lag-1, of the residuals of
+    the scores; ``gap`` how far the newest scores lie below the best one, as a share of it; ``rank`` the share
+    of scores that lie below the newest ones; ``reason`` the decision in words.
+    """
+
+    window: int
+    old: str
+    new: str
+    autocorrelation: float
+    gap: float
+    rank: float
+    reason: str = ""

@@ -12,7 +12,7 @@ from optix_bus.interfaces import BaseAgent, BaseEvaluator, BaseOptimizer, BasePi
 from optix_bus.loop.machine import LoopMachine
 from optix_bus.loop.scheduler import BackoffScheduler
 from optix_bus.loop.settings import LoopSettings
-from optix_bus.messages import Event, RunFinished, WindowJudged
+from optix_bus.messages import Event, OptimizerSwitched, RunFinished, WindowJudged
 from optix_bus.runtime.fold import Envelope
 from optix_bus.runtime.inline import InlineRunner
 from optix_bus.runtime.node import Node
@@ -169,6 +169,8 @@ class LoopController:
                 f"state={event.state.upper()}  interval={event.interval}"
                 + ("  improved" if event.verdict == "improved" else "")
             )
+        elif isinstance(event, OptimizerSwitched):
+            self._say(f"[loop] ep={event.window:4d}  tuning {event.old} -> {event.new}: {event.reason}")
 
     def _say(self, line: str, always: bool = False) -> None:
         if self._verbose or always:

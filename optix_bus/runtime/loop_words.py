@@ -8,6 +8,7 @@ from typing import Any
 
 from optix_bus.loop.book import OpenWindow, Standing
 from optix_bus.loop.machine import LoopMachine
+from optix_bus.loop.report import tuning_lines
 from optix_bus.loop.verdicts import Judgement
 from optix_bus.messages import PolicyPromoted, RunFinished, VariantRequested, WindowJudged, WindowScored
 
@@ -72,5 +73,5 @@ def run_finished(now: Standing, machine: LoopMachine, windows: int, more: Sequen
         generalization_gap=now.gap,
         state=machine.state.value,
         decided_by_loop=now.ending == "converged",
-        report=(*machine.report_lines(), *more),
+        report=(*machine.report_lines(), *tuning_lines(now.switches), *more),
     )

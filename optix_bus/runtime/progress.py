@@ -12,6 +12,7 @@ from optix_bus.messages import (
     Event,
     HyperparametersChanged,
     LoopStateChanged,
+    OptimizerSwitched,
     RunFinished,
     SnapshotSaved,
     WindowCollected,
@@ -56,6 +57,7 @@ class Progress:
     convergence: dict[str, float] = field(default_factory=dict)
     snapshots: int = 0
     hyperparams_version: int = 0
+    tuner: str = ""
     finished: RunFinished | None = None
     _rate: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=32))
 
@@ -78,6 +80,8 @@ class Progress:
             self.snapshots += 1
         elif isinstance(event, HyperparametersChanged):
             self.hyperparams_version = event.version
+        elif isinstance(event, OptimizerSwitched):
+            self.tuner = event.new
         elif isinstance(event, RunFinished):
             self.finished = event
 

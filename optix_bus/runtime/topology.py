@@ -35,6 +35,7 @@ from optix_bus.runtime.topology_settings import (
     RunSettings,
     TuneSettings,
 )
+from optix_bus.runtime.topology_short import expand, expand_document
 from optix_bus.runtime.topology_source import Tree, parse, read_source
 from optix_bus.runtime.validation import FAILED, Checker, as_options
 
@@ -145,7 +146,9 @@ class Topology:
         yaml = YAML(typ="rt", pure=True)
         yaml.width = 110
         document = yaml.load(self.text)
+        expand_document(document)
         apply_to_document(document, parse_overrides(overrides)[0])
+        expand_document(document)
         if "modules" in content:
             document.pop("modules", None)
         _fill(document, content)
@@ -183,7 +186,9 @@ def parse_topology(
     problems += found
     if root is None:
         raise TopologyError(problems)
+    expand(root)
     problems += graft(root, parsed) if root.kind == "mapping" else []
+    expand(root)
     add_search_path(path.parent)
     checker = Checker()
     checker.problems += problems

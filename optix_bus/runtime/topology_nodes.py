@@ -7,6 +7,7 @@ from typing import Any
 
 from optix_bus.errors import ConfigurationError
 from optix_bus.messages import Event, PolicyUpdated, WindowCollected
+from optix_bus.optimizers.settings import METHODS
 from optix_bus.runtime.names import HUB, NURSERY, SUPERVISOR
 from optix_bus.runtime.node import Node
 from optix_bus.runtime.problems import did_you_mean
@@ -70,7 +71,9 @@ def _check_entry(name: str, entry: Entry, checker: Checker, shared_agent: bool) 
         )
     if tree.kind != "mapping":
         message = f"{owner} takes a mapping with at least 'node: module:Class', found {tree.described}"
-        checker.add(tree.place, message, path=path)
+        named = name == "optimizer" and isinstance(tree.scalar, str)
+        hint = did_you_mean(tree.scalar, METHODS, "methods of the optimizer") if named else ""
+        checker.add(tree.place, message, hint, path)
         return None
     own = {key: tree.entries[key] for key in OWN_KEYS if key in tree.entries}
     if "node" not in own:

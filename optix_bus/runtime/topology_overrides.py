@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optix_bus.runtime.problems import Place, Problem, Source, did_you_mean
+from optix_bus.runtime.topology_short import is_short
 from optix_bus.runtime.topology_source import Entry, Tree, parse
 
 #: The name of the source of an override, in the place of a file's.
@@ -118,7 +119,7 @@ def _graft(root: Tree, override: Override, problems: list[Problem]) -> None:
             problems.append(Problem.at(place, message, path=override.path))
             return
         if depth == 1 and override.keys[0] == "nodes" and key not in tree.entries:
-            whole = last and override.value.kind == "mapping"
+            whole = last and (override.value.kind == "mapping" or is_short(override.value.scalar))
             if not whole:
                 hint = did_you_mean(key, tree.entries, "nodes of this topology")
                 problems.append(Problem.at(place, f"no node is called '{key}'", hint, override.path))

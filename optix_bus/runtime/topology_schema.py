@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Union
 
 from optix_bus.agents.cards import CARDS, Card
+from optix_bus.optimizers.settings import METHODS
 from optix_bus.rl.schedules import Schedule
 from optix_bus.runtime.node import Node
 from optix_bus.runtime.restarts import POLICIES
@@ -30,6 +31,7 @@ from optix_bus.runtime.topology_settings import (
     RunSettings,
     TuneSettings,
 )
+from optix_bus.runtime.topology_short import NODE
 from optix_bus.runtime.validation import as_plain, hints, in_full, options, required
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -49,6 +51,11 @@ _BOUNDS = {
 }
 
 Schema = dict[str, Any]
+
+_SHORT: Schema = {
+    "enum": list(METHODS),
+    "description": f"A method of the optimizer, short for node: {NODE} with this method.",
+}
 
 
 def topology_schema(nodes: Iterable[str] = ()) -> Schema:
@@ -71,7 +78,7 @@ def topology_schema(nodes: Iterable[str] = ()) -> Schema:
         "type": "object",
         "minProperties": 1,
         "propertyNames": {"pattern": "^[A-Za-z][A-Za-z0-9_-]{0,47}$"},
-        "additionalProperties": _node_schema(classes),
+        "additionalProperties": {"anyOf": [_node_schema(classes), _SHORT]},
     }
     about = {"$schema": DIALECT, "title": "optix-bus topology", "$defs": {"schedule": schedule_schema()}}
     return {**about, **schema}

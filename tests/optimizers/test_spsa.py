@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,52 +11,13 @@ from hypothesis import strategies as st
 from optix_bus.errors import ConfigurationError
 from optix_bus.optimizers import SPSAOptimizer, TuningSettings, make_optimizer
 from optix_bus.types import EvalMetrics, HyperparamSet
+from tests.optimizers.worlds import Loop, centre
 
-Objective = Callable[[np.ndarray], float]
 STIFFNESS = 10.0 ** np.linspace(0.0, 1.0, 5)
-
-
-class Loop:
-    """The loop as a tuner sees it: what it proposes after window w makes the policy that is scored ``delay``
-    windows later, and the score carries the version of what made it."""
-
-    def __init__(
-        self, objective: Objective, start: list[float], *, noise: float = 0.0, seed: int = 0
-    ) -> None:
-        self.objective, self.noise = objective, noise
-        self.rng = np.random.default_rng([99, seed])
-        self.params = HyperparamSet({f"p{i}": value for i, value in enumerate(start)})
-        self.version = 0
-        self.made_by: list[tuple[np.ndarray, int]] = []
-        self.history: list[EvalMetrics] = []
-        self.seen: list[dict[str, Any]] = []
-        self.lost: frozenset[int] = frozenset()
-
-    def run(self, tuner: SPSAOptimizer, windows: int, delay: int, *, integrate: bool = False) -> None:
-        level = 0.0
-        for _ in range(windows):
-            self.made_by.append((np.array(list(self.params.params.values())), self.version))
-            point, version = self.made_by[max(len(self.made_by) - 1 - delay, 0)]
-            effect = self.objective(point)
-            level = level + effect if integrate else effect
-            if len(self.made_by) in self.lost:
-                continue  # no episode ended: nobody is asked for a suggestion
-            score = level + self.noise * float(self.rng.normal())
-            self.history.append(
-                EvalMetrics(score, {"hyperparams_version": float(version)}, len(self.made_by))
-            )
-            proposed = tuner.suggest(self.params, self.history)
-            self.version += proposed.params != self.params.params
-            self.params = proposed
-            self.seen.append(dict(proposed.params))
 
 
 def tuner(dimensions: int = 1, seed: int = 0, **options: Any) -> SPSAOptimizer:
     return SPSAOptimizer({f"p{i}": (0.0, 1.0) for i in range(dimensions)}, seed=seed, **options)
-
-
-def centre(found: SPSAOptimizer) -> np.ndarray:
-    return np.array(list(found.centre.values()))
 
 
 @pytest.mark.parametrize("delay", [0, 1, 2, 3])
@@ -65,7 +25,7 @@ def centre(found: SPSAOptimizer) -> np.ndarray:
 def test_a_noiseless_quadratic_is_climbed_to_its_optimum_whatever_the_delay_and_the_scale(delay, scale):
     """The published one walks to .01, the wrong end: it credits the window before."""
     loop, found = Loop(lambda x: -scale * float((x[0] - 0.8) ** 2), [0.2]), tuner()
-    loop.run(found, 240, delay)
+    loop.run(found, 240 + 120 * delay, delay)
     assert centre(found)[0] == pytest.approx(0.8, abs=0.01)
 
 
@@ -95,7 +55,7 @@ def test_a_noisy_quadratic_in_five_dimensions_is_climbed_to_a_twentieth_of_the_s
         found = tuner(5, seed)
         Loop(lambda x: -loss(x), [0.2] * 5, noise=0.1 * first, seed=seed).run(found, 400, delay)
         left.append(loss(centre(found)) / first)
-    assert np.median(left) <= (0.05 if delay == 0 else 0.07)
+    assert np.median(left) <= 0.05
     assert max(left) < 0.5
 
 
@@ -130,18 +90,19 @@ def test_probes_come_in_an_order_in_which_drift_cancels_and_say_that_they_are_pr
     found, loop = tuner(), Loop(lambda x: 0.0, [0.5])
     places, probing = [], []
     for _ in range(5):
-        loop.run(found, 1, 2)
+        loop.run(found, 1, 0)
         places.append(round(loop.params.params["p0"] - 0.5, 6))
         probing.append(found.is_probing)
-    assert places in ([0.05, -0.05, -0.05, 0.05, 0.0], [-0.05, 0.05, 0.05, -0.05, 0.0])
+    assert places in ([0.1, -0.1, -0.1, 0.1, 0.0], [-0.1, 0.1, 0.1, -0.1, 0.0])
     assert probing == [True] * 4 + [False]
 
 
-def test_the_next_estimate_waits_until_all_scores_of_this_one_have_arrived():
+def test_a_probe_stays_in_force_until_its_scores_have_arrived():
     loop, found = Loop(lambda x: -float((x[0] - 0.8) ** 2), [0.2]), tuner()
     loop.run(found, 30, 8)
-    still = [params["p0"] for params in loop.seen[4:11]]
-    assert still == [pytest.approx(0.2)] * 7
+    places = [params["p0"] for params in loop.seen]
+    assert places[:19] == [places[0]] * 9 + [places[9]] * 10
+    assert places[0] - 0.2 == pytest.approx(0.2 - places[9])
 
 
 def test_a_score_that_never_comes_costs_one_estimate_and_not_the_run():
@@ -231,11 +192,11 @@ def test_a_tuner_with_other_bounds_goes_on_from_the_parameters_in_force(bounds, 
     second = SPSAOptimizer(bounds, seed=5, **options)
     second.load_state(json.loads(json.dumps(first.state())))
     loop.run(second, 1, 2)
-    reach = {name: 0.051 * (high - low) for name, (low, high) in bounds.items()}
+    reach = {name: 0.101 * (high - low) for name, (low, high) in bounds.items()}
     moved = {name: abs(loop.params.params[name] - value) for name, value in at.items()}
     assert all(moved[name] <= reach.get(name, 0.0) or name in options.get("log_params", ()) for name in moved)
     loop.run(second, 400, 2)
-    assert [loop.params.params[name] for name in bounds] == pytest.approx([0.8] * len(bounds), abs=0.12)
+    assert [loop.params.params[name] for name in bounds] == pytest.approx([0.8] * len(bounds), abs=0.25)
 
 
 def test_spall_gains_decay():
@@ -245,8 +206,8 @@ def test_spall_gains_decay():
         loop = Loop(lambda x: 0.0, [0.5])
         loop.run(found, 200, 0)
         sizes[name] = abs(loop.seen[-1]["p0"] - 0.5)
-    assert sizes["constant"] == pytest.approx(0.05)
-    assert sizes["spall"] == pytest.approx(0.05 / 50**0.101, rel=0.01)
+    assert sizes["constant"] == pytest.approx(0.1)
+    assert sizes["spall"] == pytest.approx(0.1 / 50**0.101, rel=0.01)
     loop = Loop(lambda x: -float((x[0] - 0.8) ** 2), [0.2])
     found = tuner(gains="spall")
     loop.run(found, 400, 2)
@@ -254,10 +215,10 @@ def test_spall_gains_decay():
 
 
 def test_a_decaying_probe_gets_no_smaller_than_the_minimum():
-    found = tuner(gains="spall", min_perturbation=0.045)
+    found = tuner(gains="spall", min_perturbation=0.09)
     loop = Loop(lambda x: 0.0, [0.5])
     loop.run(found, 400, 0)
-    assert abs(loop.seen[-1]["p0"] - 0.5) == pytest.approx(0.045)
+    assert abs(loop.seen[-1]["p0"] - 0.5) == pytest.approx(0.09)
 
 
 def test_the_clip_bounds_what_one_difference_does():
@@ -315,7 +276,7 @@ def test_make_optimizer_makes_none_where_nothing_is_to_be_tuned():
 
 
 def test_tuning_settings_are_checked():
-    with pytest.raises(ConfigurationError, match="method='pbt'"):
-        TuningSettings(method="pbt")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="method='sgd'"):
+        TuningSettings(method="sgd")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=r"\[low, high\]"):
         TuningSettings(param_bounds={"a": [1.0]})
