@@ -65,8 +65,8 @@ class ProbingOptimizer(BaseOptimizer):
     of a policy that was learnt with it (``metrics["hyperparams_version"]``) and that has acted under it
     (``metrics["acting_hyperparams_version"]``). What comes late, learnt with a probe that is over, is
     credited to it as well: only so do policies that sum what they have learnt show the difference. Scores
-    that name no version are credited to the parameters in force. After an experiment the centre is in force for a
-    window. Parameters that somebody else has set become the new centre.
+    that name no version are credited to the parameters in force. After an experiment the centre is in force
+    for a window. Parameters that somebody else has set become the new centre.
 
     A tuner says which probes an experiment has (`_design`), where each lies (`_probe_at`), what follows from
     the scores (`_conclude`) and what it has to remember (`_memory`, `_recall`).

@@ -5,7 +5,8 @@
 Five parameters in [0, 1], 400 evaluations, no delay. Quadratic: condition 10, from 0.5 off the
 optimum in each. Rosenbrock: five variables on [-2.048, 2.048], from (-1.2, 1, -1.2, 1, -1.2). The noise is a
 share of the value at the start, and so is what is left at the end: medians and 90 % quantiles over the runs.
-Flat: how far the centre has moved by noise alone, root mean square and the largest mean of a coordinate, in ranges.
+Flat: how far the centre has moved by noise alone, root mean square and largest mean of a
+coordinate, in ranges.
 """
 
 from __future__ import annotations

@@ -205,9 +205,9 @@ def test_spall_gains_decay():
     for name, found in (("constant", constant), ("spall", spall)):
         loop = Loop(lambda x: 0.0, [0.5])
         loop.run(found, 200, 0)
-        sizes[name] = abs(loop.seen[-1]["p0"] - 0.5)
+        sizes[name] = max(abs(seen["p0"] - 0.5) for seen in loop.seen[-5:])
     assert sizes["constant"] == pytest.approx(0.1)
-    assert sizes["spall"] == pytest.approx(0.1 / 50**0.101, rel=0.01)
+    assert sizes["spall"] == pytest.approx(0.1 / 40**0.101, rel=0.01)
     loop = Loop(lambda x: -float((x[0] - 0.8) ** 2), [0.2])
     found = tuner(gains="spall")
     loop.run(found, 400, 2)
@@ -218,7 +218,7 @@ def test_a_decaying_probe_gets_no_smaller_than_the_minimum():
     found = tuner(gains="spall", min_perturbation=0.09)
     loop = Loop(lambda x: 0.0, [0.5])
     loop.run(found, 400, 0)
-    assert abs(loop.seen[-1]["p0"] - 0.5) == pytest.approx(0.09)
+    assert max(abs(seen["p0"] - 0.5) for seen in loop.seen[-5:]) == pytest.approx(0.09)
 
 
 def test_the_clip_bounds_what_one_difference_does():

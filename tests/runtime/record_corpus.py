@@ -23,8 +23,17 @@ UNTOUCHED = (
     "nodes.pipeline.environments=1",
 )
 
+#: So many windows, and so little patience, that another tuner is chosen.
+EAGER = (
+    "nodes.scheduler.max_episodes=24",
+    "nodes.scheduler.cut_windows=8",
+    "nodes.optimizer.switch_confirmation=1",
+    "nodes.optimizer.autocorr_threshold=0.01",
+)
+
 #: Name -> (topology, overrides).
 RUNS = {
+    "adaptive": (TOPOLOGIES / "cartpole_adaptive.yaml", with_validation(*EAGER)),
     "demo": (DEMO, with_validation()),
     "evolving": (EVOLVING, (*UNTOUCHED, "nodes.scheduler.cut_windows=5")),
     "lookahead": (DEMO, with_validation("nodes.scheduler.lookahead=1", "seed=3")),
