@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optix_bus.errors import ConfigurationError
 from optix_bus.interfaces import BaseAgent, BaseEvaluator, BaseOptimizer, BasePipeline, LoopCallback
@@ -13,8 +13,10 @@ from optix_bus.loop.settings import LoopSettings
 from optix_bus.messages import RunFinished
 from optix_bus.runtime.controller import LoopController
 from optix_bus.runtime.loop_options import check_options, make_controller
-from optix_bus.trials.rehearsal import Rehearsal
 from optix_bus.types import LoopState, PolicySnapshot
+
+if TYPE_CHECKING:
+    from optix_bus.trials.rehearsal import Rehearsal
 
 
 class RLOptimizer:
@@ -130,6 +132,9 @@ class RLOptimizer:
                     f"found {', '.join(both)} beside agent_factory and pipeline_factory: with a search the "
                     "factories make them"
                 )
+            # A run without a search is nobody's child and looks after no processes.
+            from optix_bus.trials.rehearsal import Rehearsal
+
             self._rehearsal = Rehearsal(self._loop, n_trials=n_trials, **searching)
         elif given:
             raise ConfigurationError(
