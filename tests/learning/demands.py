@@ -6,29 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-_RESAMPLES = 20_000
-
-
-def interquartile_mean(scores: Sequence[float]) -> float:
-    """Mean of the middle half, of five the middle three: Agarwal et al. 2021, https://arxiv.org/abs/2108.13264."""
-    ordered = sorted(scores)
-    cut = len(ordered) // 4
-    return float(np.mean(ordered[cut : len(ordered) - cut]))
-
-
-def interval(scores: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """Bootstrap interval of the interquartile mean over seeds, by percentiles, as in the same paper.
-
-    That paper draws within each environment as a stratum; a gate is one environment, so one stratum.
-    """
-    drawn = np.random.default_rng(0).choice(np.asarray(scores, float), (_RESAMPLES, len(scores)))
-    drawn.sort(axis=1)
-    cut = len(scores) // 4
-    means = drawn[:, cut : len(scores) - cut].mean(axis=1)
-    low, high = np.quantile(means, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
-    return float(low), float(high)
+from optix_bus.stats import interquartile_mean
 
 
 @dataclass(frozen=True)
@@ -64,9 +42,9 @@ class Demand:
         if isinstance(limit, str):
             if not others:
                 return False
-            limit = interquartile_mean(others)
+            limit = float(interquartile_mean(others))
         if self.of == "IQM":
-            return self._reaches(interquartile_mean(scores), limit)
+            return self._reaches(float(interquartile_mean(scores)), limit)
         assert isinstance(self.of, float)
         reached = sum(self._reaches(score, limit) for score in scores)
         return reached >= math.ceil(self.of * len(scores) - 1e-9)

@@ -9,7 +9,7 @@ from importlib.metadata import packages_distributions, version
 
 import numpy as np
 
-from tests.learning.demands import interquartile_mean, interval
+from optix_bus.stats import bootstrap_interval
 from tests.learning.gates import Gate
 from tests.learning.trial import EPISODES, JUDGE_SEED, Result
 
@@ -96,11 +96,12 @@ def _row(
     if not mine:
         return [*begin, "not run", "", str(gate.demand), "", "", reference]
     scores, met = _scores(mine), verdict(gate, results, gates)
-    spread = f" [{', '.join(map(number, interval(scores)))}]" if len(scores) > 1 else ""
+    over = bootstrap_interval(scores)
+    spread = f" [{number(over.low)}, {number(over.high)}]" if over.n > 1 else ""
     return [
         *begin,
         " ".join(map(number, scores)),
-        f"{number(interquartile_mean(scores))}{spread}",
+        f"{number(over.estimate)}{spread}",
         str(gate.demand),
         "" if met is None else "**missed**" if not met else "met" if len(mine) >= seeds else "met so far",
         f"{np.mean([each.cpu_minutes for each in mine]):.2f}",

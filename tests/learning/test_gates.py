@@ -8,30 +8,16 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from optix_bus.agents.cards import CARDS
 from tests.learning import __main__ as runner
 from tests.learning import table
-from tests.learning.demands import Demand, interquartile_mean, interval
+from tests.learning.demands import Demand
 from tests.learning.gates import GATES, Gate, find
 from tests.learning.trial import Course, Result, run
 
 SCORES = [1.0, 2.0, 3.0, 4.0, 100.0]
-
-
-def test_the_interquartile_mean_of_five_is_that_of_the_middle_three() -> None:
-    assert interquartile_mean(SCORES) == 3.0
-    assert interquartile_mean([5.0]) == 5.0
-
-
-def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(1)
-    drawn = [interval(list(rng.normal(10.0, 2.0, 20))) for _ in range(60)]
-    covered = sum(low <= 10.0 <= high for low, high in drawn)
-    assert 50 <= covered <= 60
-    assert interval([7.0] * 5) == (7.0, 7.0)
 
 
 @pytest.mark.parametrize(
