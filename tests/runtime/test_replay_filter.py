@@ -73,7 +73,7 @@ def test_the_sender_is_known_also_where_the_event_has_a_field_of_that_name() -> 
     [
         ("", "invalid syntax"),
         ("score >", "invalid syntax"),
-        ("scores > 3", "'scores' is neither an event type nor a field of one (did you mean score?)"),
+        ("windw > 3", "'windw' is neither an event type nor a field of one (did you mean window?)"),
         ("__import__('os').system('true')", "is neither a comparison"),
         ("score.__class__()", "is neither a comparison"),
         ("[x for x in type]", "is neither a comparison"),

@@ -55,7 +55,8 @@ def test_the_resolved_file_holds_it() -> None:
 
 
 def test_schema_and_templates_speak_of_it() -> None:
-    entry = topology_schema()["properties"]["nodes"]["additionalProperties"]["properties"]["restart"]
+    node = topology_schema()["properties"]["nodes"]["additionalProperties"]["anyOf"][0]
+    entry = node["properties"]["restart"]
     assert entry["enum"] == ["permanent", "transient", "temporary"]
     assert entry["default"] == "transient"
     text = write_topology(TEMPLATES["cartpole_ppo"])
