@@ -26,6 +26,7 @@ from optix_bus.messages import VOCABULARY, CollectWindow, RunFinished, SnapshotS
 from optix_bus.runtime.cuts import FOLDER, Cut, CutFolder, complete_cuts
 from optix_bus.runtime.plan import Past, RunPlan
 from optix_bus.runtime.planning import make_plan
+from optix_bus.runtime.repeating import unrepeatable
 from optix_bus.runtime.retirement import ANNOUNCING, references
 from optix_bus.runtime.run_directory import ProcessRecord, RunDirectory, RunRecord
 from optix_bus.runtime.topology import Topology, load_topology
@@ -170,7 +171,7 @@ def _newest_cut(source: RunDirectory, plan: RunPlan, at: int) -> Cut | None:
     if found is not None:
         repeats = all(taken.repeats for taken in found.taken.values())
     else:
-        repeats = not plan.shares_agent
+        repeats = not unrepeatable(source, plan)
     if not repeats and at != (found.sequence if found is not None else 0):
         places = ", ".join(str(cut.sequence) for cut in reversed(whole))
         raise ConfigurationError(

@@ -28,6 +28,7 @@ from optix_bus.runtime.cuts import Cut, CutFolder, complete_cuts, usable_cut
 from optix_bus.runtime.names import SUPERVISOR
 from optix_bus.runtime.outside import remove_outside
 from optix_bus.runtime.plan import RunPlan
+from optix_bus.runtime.repeating import unrepeatable
 from optix_bus.runtime.retirement import ANNOUNCING, references
 from optix_bus.runtime.run_directory import RunDirectory, end_processes
 
@@ -136,7 +137,7 @@ def _contradicts(run: RunDirectory, plan: RunPlan, cut: Cut | None) -> bool:
     if cut is not None:
         forgetful = {name for name, taken in cut.taken.items() if not taken.repeats}
     else:
-        forgetful = {node.name for node in plan.nodes} if plan.shares_agent else set()
+        forgetful = unrepeatable(run, plan)
     since = cut.sequence if cut is not None else 0
     return bool(forgetful) and any(
         record.node in forgetful and record.cause > since for record in _records(run, since + 1)

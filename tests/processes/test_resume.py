@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -190,11 +191,13 @@ def test_an_agent_that_keeps_more_than_its_weights_goes_back_to_the_cut(tmp_path
     topology = TOPOLOGIES / "custom_agent.yaml"
     options = ("--set", "nodes.scheduler.max_episodes=9", "--set", "nodes.scheduler.cut_windows=2")
     # Three nodes share the agent's process, so with its place a cut is four files there. The second one stays
-    # incomplete, and there are windows behind the first.
+    # incomplete, and there are windows behind the first, which is complete unless somebody was far behind.
     die_at("cut.rename.before:6", topology, "--run-dir", run, *options)
     done = command("up", "--resume", str(run))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "went back to the cut after window" in done.stdout
+    assert re.search(
+        "^the run went back to (the cut after window 1|its beginning), because", done.stdout, re.MULTILINE
+    )
     events = journal(run)
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     assert events[-1]["type"] == "RunFinished"
