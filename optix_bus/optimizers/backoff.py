@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from optix_bus.optimizers.contrast import Noise, Ways
-from optix_bus.optimizers.probing import COMPARISON, Array, Measured, ProbingOptimizer, require_positive
+from optix_bus.optimizers.contrast import Array, Measured, Noise
+from optix_bus.optimizers.probing import COMPARISON, ProbingOptimizer, require_positive
 from optix_bus.types import EvalMetrics
 
 #: Standard errors above which a difference is believed.
@@ -55,7 +55,6 @@ class BackoffOptimizer(ProbingOptimizer):
         rng: np.random.Generator | None = None,
     ) -> None:
         require_positive(perturbation_scale=perturbation_scale)
-        self._ways = Ways()
         super().__init__(param_bounds, log_params, warmup_episodes, seed, rng)
         self._c, self._threshold = perturbation_scale, gradient_threshold
         self._least = max(_SMALLEST * perturbation_scale, min_delta)
@@ -117,14 +116,12 @@ class BackoffOptimizer(ProbingOptimizer):
 
     def _memory(self) -> dict[str, Any]:
         return {
-            "ways": self._ways.state(),
             "steps_of": self._steps_of.tolist(),
             "directions": self._directions.tolist(),
             "noise": self._noise.state(),
         }
 
     def _recall(self, state: dict[str, Any]) -> None:
-        self._ways.load_state(state["ways"])
         self._steps_of = np.array(state["steps_of"], np.float64)
         self._directions = np.array(state["directions"], np.float64)
         self._noise = Noise.restored(state["noise"])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from optix_bus.optimizers.probing import Array, Measured
+Array = np.ndarray[Any, Any]
 
 #: Memory of the noise, in degrees of freedom.
 _MEMORY = 25.0
@@ -17,6 +18,17 @@ _FORGETTING = 0.9
 
 #: How many degrees of freedom the standard errors that scores bring with them are worth.
 _TRUST = 3.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What an experiment has found, ``[N]`` each: what was learnt with and acted under, when, how much."""
+
+    labels: Array
+    acting: Array
+    times: Array
+    scores: Array
+    errors: Array
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from optix_bus.errors import ConfigurationError
-from optix_bus.optimizers.contrast import Noise, Ways
-from optix_bus.optimizers.probing import Array, Measured, ProbingOptimizer, require_positive
+from optix_bus.optimizers.contrast import Array, Measured, Noise
+from optix_bus.optimizers.probing import ProbingOptimizer, require_positive
 
 #: A mean gradient counts above this many times the variance of its noise.
 _CAUTION = 2.0
@@ -61,7 +61,6 @@ class MomentumOptimizer(ProbingOptimizer):
         for name, beta in (("beta1", beta1), ("beta2", beta2)):
             if not 0.0 <= beta < 1.0:
                 raise ConfigurationError(f"found {name}={beta!r}, expected at least 0 and below 1")
-        self._ways = Ways()
         super().__init__(param_bounds, log_params, warmup_episodes, seed, rng)
         self._alpha, self._c = alpha, probe_scale
         self._beta1, self._beta2 = beta1, beta2
@@ -119,14 +118,12 @@ class MomentumOptimizer(ProbingOptimizer):
 
     def _memory(self) -> dict[str, Any]:
         return {
-            "ways": self._ways.state(),
             "moments": [self._first.tolist(), self._second.tolist(), self._variance.tolist()],
             "kept": [self._kept1, self._kept2],
             "noise": self._noise.state(),
         }
 
     def _recall(self, state: dict[str, Any]) -> None:
-        self._ways.load_state(state["ways"])
         self._first, self._second, self._variance = (np.array(m, np.float64) for m in state["moments"])
         self._kept1, self._kept2 = map(float, state["kept"])
         self._noise = Noise.restored(state["noise"])

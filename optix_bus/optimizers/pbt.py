@@ -9,8 +9,8 @@ import numpy as np
 
 from optix_bus.errors import ConfigurationError
 from optix_bus.optimizers.archive import Archive
-from optix_bus.optimizers.contrast import Noise, Ways
-from optix_bus.optimizers.probing import COMPARISON, Array, Measured, ProbingOptimizer, require_positive
+from optix_bus.optimizers.contrast import Array, Measured, Noise
+from optix_bus.optimizers.probing import COMPARISON, ProbingOptimizer, require_positive
 
 #: On a log scale wherever their bounds allow it, unless other names are given.
 LOG_SCALE = frozenset({"learning_rate", "epsilon", "weight_decay"})
@@ -75,7 +75,6 @@ class PBTOptimizer(ProbingOptimizer):
             named = [
                 name for name in LOG_SCALE & set(param_bounds or {}) if (param_bounds or {})[name][0] > 0
             ]
-        self._ways = Ways()
         super().__init__(param_bounds, named, warmup_episodes, seed, rng)
         self._bad, self._good = exploit_percentile, top_percentile
         self._explore, self._exploit = explore_scale, exploit_scale
@@ -130,7 +129,6 @@ class PBTOptimizer(ProbingOptimizer):
 
     def _memory(self) -> dict[str, Any]:
         return {
-            "ways": self._ways.state(),
             "archive": self._archive.state(),
             "noise": self._noise.state(),
             "challenger": self._challenger,
@@ -140,7 +138,6 @@ class PBTOptimizer(ProbingOptimizer):
         }
 
     def _recall(self, state: dict[str, Any]) -> None:
-        self._ways.load_state(state["ways"])
         self._archive.load_state(state["archive"])
         self._noise = Noise.restored(state["noise"])
         self._challenger = [float(x) for x in state["challenger"]]

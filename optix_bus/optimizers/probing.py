@@ -15,9 +15,8 @@ from optix_bus.errors import ConfigurationError
 from optix_bus.interfaces import BaseOptimizer
 from optix_bus.optimizers.archive import Archive
 from optix_bus.optimizers.box import ParamBox
+from optix_bus.optimizers.contrast import Array, Measured, Ways
 from optix_bus.types import EvalMetrics, HyperparamSet
-
-Array = np.ndarray[Any, Any]
 
 #: The keys under which a score says with which version of the hyperparameters its policy was learnt, and
 #: which was in force while it acted.
@@ -44,17 +43,6 @@ class Probe:
     label: float
     found: list[list[float]] = field(default_factory=list)
     own: int = 0
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What an experiment has found, ``[N]`` each: what was learnt with and acted under, when, how much."""
-
-    labels: Array
-    acting: Array
-    times: Array
-    scores: Array
-    errors: Array
 
 
 class ProbingOptimizer(BaseOptimizer):
@@ -103,6 +91,7 @@ class ProbingOptimizer(BaseOptimizer):
         self._clock = 0  # evaluations heard of
         self._rest = False  # whether the centre is in force until the last scores have come
         self._probing = False
+        self._ways = Ways()
         #: Where a tuner asks for it: all that was tried, with its scores.
         self.archive: Archive | None = None
 
@@ -222,6 +211,7 @@ class ProbingOptimizer(BaseOptimizer):
             "scored": self._scored,
             "clock": self._clock,
             "rest": self._rest,
+            "ways": self._ways.state(),
             **self._memory(),
             "probing": self._probing,
         }
@@ -241,6 +231,7 @@ class ProbingOptimizer(BaseOptimizer):
         self._clock, self._rest = int(state["clock"]), bool(state["rest"])
         self._version, self._seen, self._scored = state["version"], state["seen"], state["scored"]
         self._probing = bool(state["probing"])
+        self._ways.load_state(state["ways"])
         self._recall(state)
 
     def use_bounds(self, bounds: Mapping[str, tuple[float, float]], log_params: Iterable[str]) -> None:

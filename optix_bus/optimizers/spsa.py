@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from optix_bus.errors import ConfigurationError
-from optix_bus.optimizers.contrast import Ways
-from optix_bus.optimizers.probing import COMPARISON, Array, Measured, ProbingOptimizer, require_positive
+from optix_bus.optimizers.contrast import Array, Measured
+from optix_bus.optimizers.probing import COMPARISON, ProbingOptimizer, require_positive
 
 #: Memory of noise and signal, in gradient estimates.
 _MEMORY = 25.0
@@ -66,7 +66,6 @@ class SPSAOptimizer(ProbingOptimizer):
         require_positive(
             perturbation_scale=perturbation_scale, learning_rate=learning_rate, gradient_clip=gradient_clip
         )
-        self._ways = Ways()
         super().__init__(param_bounds, log_params, warmup_episodes, seed, rng)
         self._c, self._a = perturbation_scale, learning_rate
         self._min_c, self._clip = min_perturbation, gradient_clip
@@ -80,10 +79,9 @@ class SPSAOptimizer(ProbingOptimizer):
         return COMPARISON
 
     def _memory(self) -> dict[str, Any]:
-        return {"ways": self._ways.state(), "moments": [self._signal, self._noise, self._scale, self._weight]}
+        return {"moments": [self._signal, self._noise, self._scale, self._weight]}
 
     def _recall(self, state: dict[str, Any]) -> None:
-        self._ways.load_state(state["ways"])
         self._signal, self._noise, self._scale, self._weight = map(float, state["moments"])
 
     def _conclude(self, found: Measured) -> None:
