@@ -24,7 +24,7 @@ from optix_bus.messages import (
     VariantPruned,
     WindowJudged,
 )
-from optix_bus.runtime.progress import Progress, View
+from optix_bus.runtime.progress import Progress, QuietView, View
 
 _COLOURS = {"active": "green", "cooling": "yellow", "dormant": "blue", "watchdog": "magenta"}
 _FOR_PROGRAMS = (
@@ -37,22 +37,6 @@ _FOR_PROGRAMS = (
     RunFinished,
 )
 _STATES = {"ready": "green", "starting": "yellow", "lost": "red", "ended": "dim"}
-
-
-class QuietView:
-    """Draws nothing."""
-
-    def phase(self, text: str) -> None:
-        """Say nothing."""
-
-    def event(self, event: Event, progress: Progress) -> None:
-        """Say nothing."""
-
-    def tick(self, progress: Progress, nodes: dict[str, str]) -> None:
-        """Say nothing."""
-
-    def close(self) -> None:
-        """Nothing to close."""
 
 
 class PlainView(QuietView):

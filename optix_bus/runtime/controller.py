@@ -91,6 +91,7 @@ class LoopController:
         score: Callable[[Any], float] | None,
     ) -> dict[str, Node]:
         validation = val_pipeline is not None
+        evolvers = evolving(self.callbacks)
         pipeline_node = load("nodes.pipeline:PipelineNode")
         nodes: dict[str, Node] = {}
         if validation:
@@ -104,7 +105,7 @@ class LoopController:
             self.machine,
             validation=validation,
             optimizer=optimizer is not None,
-            evolution=bool(evolving(self.callbacks)),
+            evolution=bool(evolvers),
         )
         nodes["checkpoint"] = load("nodes.checkpoint:CheckpointNode")(self.registry)
         if optimizer is not None:
@@ -113,9 +114,9 @@ class LoopController:
         nodes["callbacks"] = load("nodes.callbacks:CallbackNode")(
             self.callbacks, weights_root=str(self.registry.directory)
         )
-        for callback in evolving(self.callbacks):
+        for callback in evolvers:
             callback.join_loop(self.registry)
-        if evolving(self.callbacks):  # behind the callbacks: it asks what they have decided
+        if evolvers:  # behind the callbacks: it asks what they have decided
             mind = CallbackEvolution(self.callbacks)
             nodes["policy_manager"] = load("nodes.policy_manager:PolicyManagerNode")(mind)
         return nodes

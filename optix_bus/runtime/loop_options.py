@@ -32,6 +32,28 @@ _ELSEWHERE = {
 }
 
 
+#: Options that are no settings of the loop.
+_NAMED = (
+    "evaluator", "optimizer", "callbacks", "max_snapshots", "val_episodes", "checkpoint_score_fn", "verbose",
+)  # fmt: skip
+
+
+def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of a loop, in those that `make_controller` takes by name and the settings."""
+    named = {name: value for name, value in options.items() if name in _NAMED}
+    return named, {name: value for name, value in options.items() if name not in _NAMED}
+
+
+def stamped(kind: str) -> str:
+    """A new name, which says when."""
+    return time.strftime(f"{kind}-%Y%m%d-%H%M%S-") + f"{time.time_ns() % 10**6:06d}"
+
+
+def checkpoint_folder(given: str | Path | None, name: str) -> Path:
+    """Where checkpoints go: where a user says, else in a folder of this name."""
+    return Path(given) if given is not None else Path("optix_bus_checkpoints") / name
+
+
 def check_options(settings: Mapping[str, Any]) -> None:
     """Refuse what is no field of `LoopSettings`.
 
@@ -76,8 +98,8 @@ def make_controller(
     """
     given = settings or {}
     check_options(given)
-    run_id = time.strftime("run-%Y%m%d-%H%M%S-") + f"{time.time_ns() % 10**6:06d}"
-    folder = Path(checkpoint_dir) if checkpoint_dir is not None else Path("optix_bus_checkpoints") / run_id
+    run_id = stamped("run")
+    folder = checkpoint_folder(checkpoint_dir, run_id)
     tuning: Any = optimizer
     if optimizer is None or optimizer is True:
         defaults = TuningSettings()

@@ -40,6 +40,22 @@ class View(Protocol):
         ...
 
 
+class QuietView:
+    """Draws nothing."""
+
+    def phase(self, text: str) -> None:
+        """Say nothing."""
+
+    def event(self, event: Event, progress: Progress) -> None:
+        """Say nothing."""
+
+    def tick(self, progress: Progress, nodes: dict[str, str]) -> None:
+        """Say nothing."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
 @dataclass
 class Progress:
     """The numbers behind every view, folded from the events of a run."""

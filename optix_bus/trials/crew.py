@@ -72,10 +72,7 @@ class TuneCrew:
             self._view.rows(self._study.rows(), self._plan)
             best = self.keep()
         if best is None:
-            reasons = [row.reason for row in self._study.rows() if row.reason]
-            raise NodeFailure(
-                "no trial came to a score" + (f"; the last one: {reasons[-1]}" if reasons else "")
-            )
+            raise NodeFailure(f"no trial came to a score{self._study.why()}")
         return best
 
     def rows(self) -> list[Row]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,13 +12,14 @@ from typing import Any
 from optix_bus.errors import ConfigurationError, NodeFailure
 from optix_bus.interfaces import BaseAgent, BasePipeline, LoopCallback
 from optix_bus.loop.settings import LoopSettings
-from optix_bus.runtime.loop_options import check_options
+from optix_bus.runtime.loop_options import check_options, checkpoint_folder, split_options, stamped
 from optix_bus.trials.best import BestTrial
 from optix_bus.trials.course import Budget
 from optix_bus.trials.space import ParamSpace
 from optix_bus.trials.storage import import_optuna
 from optix_bus.trials.study import Row, TrialStudy
-from optix_bus.trials.trial import Trial, Work
+from optix_bus.trials.trial import Trial
+from optix_bus.trials.work import Work
 
 #: What a trial decides itself, and why it cannot be given.
 _OWN = {
@@ -32,7 +32,6 @@ _OWN = {
     "max_episodes": "the budget of a trial is trial_steps or trial_episodes",
     "seed": "each trial has its own: pass seed to the orchestrator",
 }
-_NAMED = ("evaluator", "optimizer", "callbacks", "max_snapshots", "val_episodes", "checkpoint_score_fn")
 
 
 class TrialOrchestrator:
@@ -141,11 +140,8 @@ class TrialOrchestrator:
             startup=n_startup_trials,
             prune=prune,
         )
-        stamp = time.strftime("search-%Y%m%d-%H%M%S-") + f"{time.time_ns() % 10**6:06d}"
         #: Folder with the checkpoints of every trial that this object runs.
-        self.run_ckpt_dir = (
-            Path(checkpoint_dir) if checkpoint_dir is not None else Path("optix_bus_checkpoints") / stamp
-        )
+        self.run_ckpt_dir = checkpoint_folder(checkpoint_dir, stamped("search"))
         if not self._study.rows() and (others := sorted(self.run_ckpt_dir.glob("trial-*"))):
             raise ConfigurationError(
                 f"{others[0]} is there already, but the study has no trial: checkpoint_dir "
@@ -178,7 +174,7 @@ class TrialOrchestrator:
             return best
         if self.interrupted:
             raise KeyboardInterrupt
-        raise NodeFailure(f"no trial came to a score{self._why()}")
+        raise NodeFailure(f"no trial came to a score{self._study.why()}")
 
     def stop(self) -> None:
         """End the trial under way and the search; from a callback, a signal handler or another thread."""
@@ -238,12 +234,8 @@ class TrialOrchestrator:
     def _best(self) -> BestTrial:
         best = self._study.best()
         if best is None:
-            raise ConfigurationError(f"no trial has a score yet{self._why()}: call run() first")
+            raise ConfigurationError(f"no trial has a score yet{self._study.why()}: call run() first")
         return best
-
-    def _why(self) -> str:
-        reasons = [row.reason for row in self._study.rows() if row.reason]
-        return f" (the last one: {reasons[-1]})" if reasons else ""
 
     def _run(self, claimed: Any) -> None:
         """One trial from its claim to its mark; only interrupts come out of it."""
@@ -265,23 +257,10 @@ class TrialOrchestrator:
             work = Work(reason=f"{type(error).__name__}: {error}", steps=trial.steps)
         finally:
             self._now = None
-        self._mark(claimed, work, time.monotonic() - began)
+        self._study.mark(claimed, work, time.monotonic() - began)
         self._say(claimed.number, params, work)
         if work.interrupted and not self._stopped:
             raise KeyboardInterrupt
-
-    def _mark(self, claimed: Any, work: Work, seconds: float) -> None:
-        facts: dict[str, Any] = {"steps": work.steps, "seconds": round(seconds, 3)}
-        if work.weights:
-            facts["weights"] = work.weights
-        if work.interrupted:
-            self._study.fail(claimed, "interrupted", lost=True, **facts)
-        elif work.pruned:
-            self._study.prune(claimed, **facts)
-        elif math.isfinite(work.score):
-            self._study.complete(claimed, work.score, **facts)
-        else:
-            self._study.fail(claimed, work.reason, **facts)
 
     def _say(self, number: int, params: Mapping[str, Any], work: Work) -> None:
         if not self._verbose:
@@ -317,7 +296,7 @@ def _check(options: Mapping[str, Any]) -> None:
     for name in options:
         if name in _OWN:
             raise ConfigurationError(f"rloptimizer_kwargs holds {name!r}, but {_OWN[name]}")
-    settings = {name: value for name, value in options.items() if name not in (*_NAMED, "verbose")}
+    _, settings = split_options(options)
     check_options(settings)
     LoopSettings(**settings)
 

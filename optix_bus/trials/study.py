@@ -14,6 +14,7 @@ from optix_bus.trials.course import Budget
 from optix_bus.trials.owner import is_dead, myself
 from optix_bus.trials.space import ParamSpace
 from optix_bus.trials.storage import Storage, import_optuna, open_storage
+from optix_bus.trials.work import Work
 
 _OWNER, _REASON, _LOST, _SPACE = "owner", "reason", "lost", "space"
 #: Complete trials before a median means anything.
@@ -81,6 +82,7 @@ class TrialStudy:
         self.space, self.budget, self.name, self.seed = space, budget, name, seed
         self._startup, self._prune = startup, prune
         self._storage: Storage = open_storage(storage)
+        mine = {"space": space.plain(), "budget": str(budget)}
         with self._storage.alone():
             study = self._optuna.create_study(
                 study_name=name,
@@ -90,8 +92,7 @@ class TrialStudy:
             )
             begun_with = study.user_attrs.get(_SPACE)
             if begun_with is None:
-                study.set_user_attr(_SPACE, {"space": space.plain(), "budget": str(budget)})
-        mine = {"space": space.plain(), "budget": str(budget)}
+                study.set_user_attr(_SPACE, mine)
         if begun_with is not None and begun_with != _json(mine):
             raise ConfigurationError(
                 f"the study {name!r} was begun with {_in_words(begun_with)}, this search is over "
@@ -128,6 +129,20 @@ class TrialStudy:
         with self._storage.alone():
             return self._reap(ownerless=self._storage.path is not None, reason=reason)
 
+    def mark(self, trial: Any, work: Work, seconds: float) -> None:
+        """What became of a trial, and how long it took."""
+        facts: dict[str, Any] = {"steps": work.steps, "seconds": round(seconds, 3)}
+        if work.weights:
+            facts["weights"] = work.weights
+        if work.interrupted:
+            self.fail(trial, "interrupted", lost=True, **facts)
+        elif work.pruned:
+            self.prune(trial, **facts)
+        elif math.isfinite(work.score):
+            self.complete(trial, work.score, **facts)
+        else:
+            self.fail(trial, work.reason, **facts)
+
     def complete(self, trial: Any, score: float, **facts: Any) -> None:
         """The trial has used its budget, or was done before; ``facts`` are kept with it."""
         self._note(trial, facts)
@@ -146,6 +161,11 @@ class TrialStudy:
     def rows(self) -> list[Row]:
         """Every trial so far, in the order of their numbers."""
         return [self._row(trial) for trial in self.study.get_trials(deepcopy=False)]
+
+    def why(self) -> str:
+        """What the last trial without a score failed of, put behind a sentence; empty where none has."""
+        reasons = [row.reason for row in self.rows() if row.reason]
+        return f" (the last one: {reasons[-1]})" if reasons else ""
 
     def best(self) -> BestTrial | None:
         """The complete trial with the highest score, the first of equals; None before there is one."""

@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from optix_bus.interfaces import BaseAgent, BasePipeline, LoopCallback
-from optix_bus.messages import Event, RunFinished, WindowCollected, WindowJudged
+from optix_bus.messages import Event, WindowCollected, WindowJudged
 from optix_bus.runtime.controller import LoopController
-from optix_bus.runtime.loop_options import make_controller
+from optix_bus.runtime.loop_options import make_controller, split_options
 from optix_bus.trials.course import Budget, Course
+from optix_bus.trials.work import PRUNED, Work
 
-_PRUNED, _FINISHED = "pruned", "finished early"
-_INTERRUPTS = ("interrupted", "stop requested")
-#: Reasons after which a trial has nothing more to show, though its budget is not used up.
-_DONE = ("converged", "target_score")
-
-
-@dataclass(frozen=True)
-class Work:
-    """What became of a trial. ``score`` is NaN where there is none; ``reason`` then says why."""
-
-    score: float = math.nan
-    steps: int = 0
-    pruned: bool = False
-    interrupted: bool = False
-    reason: str = ""
-    weights: str = ""
-
-    def __str__(self) -> str:
-        if self.interrupted:
-            return "interrupted"
-        if self.pruned:
-            return "pruned"
-        return f"{self.score:.2f}" if math.isfinite(self.score) else f"failed ({self.reason})"
+_FINISHED = "finished early"
 
 
 class Trial:
@@ -93,7 +70,13 @@ class Trial:
         finally:
             self._controller = None
             _close(made)
-        return self._work(finished, "" if best is None else best.weights_path)
+        return Work.of(
+            finished,
+            self._course,
+            pruned=self._asked == PRUNED,
+            early=self._asked == _FINISHED,
+            weights="" if best is None else best.weights_path,
+        )
 
     def stop(self, reason: str) -> None:
         """End the loop after the event in hand."""
@@ -108,20 +91,17 @@ class Trial:
     def _loop(
         self, agent: BaseAgent, pipeline: BasePipeline, val_pipeline: BasePipeline | None
     ) -> LoopController:
-        named = ("evaluator", "optimizer", "max_snapshots", "val_episodes", "checkpoint_score_fn")
-        given = {name: self._options[name] for name in named if name in self._options}
-        rest = {name: value for name, value in self._options.items() if name not in (*named, "verbose")}
+        named, settings = split_options(self._options)
         return make_controller(
             agent,
             pipeline,
             val_pipeline=val_pipeline,
             checkpoint_dir=self._folder,
             seed=self._seed,
-            settings={**rest, **self._budget.setting},
+            settings={**settings, **self._budget.setting},
             listener=self._listen,
-            verbose=bool(self._options.get("verbose", False)),
             quiet=True,
-            **{"optimizer": False, "max_snapshots": 1, **given},
+            **{"optimizer": False, "max_snapshots": 1, **named},
         )
 
     def _listen(self, event: Event) -> None:
@@ -133,22 +113,7 @@ class Trial:
         elif isinstance(event, WindowJudged) and not self._asked:
             used = event.steps if self._budget.unit == "steps" else event.window + 1
             if self._course.see(event.score, used):
-                self.stop(_PRUNED)
-
-    def _work(self, finished: RunFinished, weights: str) -> Work:
-        score, steps = finished.best_score, finished.steps
-        if self._asked == _PRUNED:
-            return Work(score, steps, pruned=True, weights=weights)
-        if finished.reason in _INTERRUPTS:
-            return Work(score, steps, interrupted=True, reason="interrupted")
-        if not math.isfinite(score):
-            return Work(
-                steps=steps,
-                reason=f"no score after {steps:,} steps: no episode ended, or each score was not finite",
-            )
-        if finished.reason in _DONE or self._asked == _FINISHED:
-            self._course.end()
-        return Work(score, steps, weights=weights)
+                self.stop(PRUNED)
 
 
 def _close(made: list[Any]) -> None:

@@ -11,6 +11,7 @@ RUN/trials.json      the table
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 from collections.abc import Mapping
@@ -74,7 +75,7 @@ class TunePlan(msgspec.Struct, kw_only=True):
             TopologyError: a value at an end of the space is refused by the topology.
         """
         chosen = {name: value for name, value in given.items() if value is not None}
-        section = msgspec.structs.asdict(_Section.of(topology)) | chosen
+        section = dataclasses.asdict(topology.tune) | chosen
         space = _space(topology, section.pop("space"))
         plan = cls(
             name=topology.name,
@@ -160,22 +161,6 @@ def _absolute(storage: str | None) -> str:
     if not storage:
         return ""
     return storage if "://" in storage else str(Path(storage).resolve())
-
-
-class _Section(msgspec.Struct):
-    """The options of the section ``tune``."""
-
-    trials: int
-    workers: int
-    steps: int
-    warmup_steps: int | None
-    prune: bool
-    startup_trials: int
-    space: dict[str, list[Any]]
-
-    @classmethod
-    def of(cls, topology: Topology) -> _Section:
-        return cls(**{name: getattr(topology.tune, name) for name in cls.__struct_fields__})
 
 
 def _space(topology: Topology, given: Mapping[str, Any]) -> ParamSpace:

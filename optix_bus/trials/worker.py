@@ -5,7 +5,6 @@ python -m optix_bus.trials.worker RUN
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Mapping
@@ -17,16 +16,14 @@ from optix_bus.runtime import lifeline
 from optix_bus.runtime.fold import Envelope
 from optix_bus.runtime.inline import InlineRunner
 from optix_bus.runtime.inline_run import run_inline
-from optix_bus.runtime.progress import Progress
+from optix_bus.runtime.progress import QuietView
 from optix_bus.runtime.run_directory import RunDirectory
 from optix_bus.runtime.supervisor import Outcome
 from optix_bus.runtime.topology import load_topology
 from optix_bus.trials.course import Course
 from optix_bus.trials.study import TrialStudy
 from optix_bus.trials.tune_plan import TunePlan
-
-_PRUNED = "pruned"
-_DONE = ("converged", "target_score")
+from optix_bus.trials.work import PRUNED, Work
 
 
 def work(run: Path) -> None:
@@ -58,26 +55,15 @@ class _Watched:
                 self._run / "topology.yaml", self._plan.overrides(number, params), build_environment=False
             )
             directory = RunDirectory.create(folder)
-            outcome = run_inline(topology, directory, _Nobody(), self._listen, self._begin)
+            outcome = run_inline(topology, directory, QuietView(), self._listen, self._begin)
         except Exception as error:  # the user's agents and environments; the search goes on
             outcome = Outcome(3, f"{type(error).__name__}: {error}", None)
-        facts = {"steps": self._steps, "seconds": round(time.monotonic() - began, 3)}
-        self._mark(outcome, folder, facts)
-
-    def _mark(self, outcome: Outcome, folder: Path, facts: dict[str, Any]) -> None:
-        facts["weights"] = str(folder / "checkpoints")
-        finished = outcome.finished
-        if finished is None:
-            self._study.fail(self._claimed, outcome.reason, **facts)
-        elif self._pruned:
-            self._study.prune(self._claimed, **facts)
-        elif not math.isfinite(finished.best_score):
-            reason = f"no score after {finished.steps:,} steps: no episode ended, or no score was finite"
-            self._study.fail(self._claimed, reason, **facts)
+        weights = str(folder / "checkpoints")
+        if outcome.finished is None:
+            work = Work(steps=self._steps, reason=outcome.reason, weights=weights)
         else:
-            if finished.reason in _DONE:
-                self._course.end()
-            self._study.complete(self._claimed, finished.best_score, **facts)
+            work = Work.of(outcome.finished, self._course, pruned=self._pruned, weights=weights)
+        self._study.mark(self._claimed, work, time.monotonic() - began)
 
     def _begin(self, runner: InlineRunner) -> None:
         self._runner = runner
@@ -89,23 +75,7 @@ class _Watched:
         elif isinstance(event, WindowJudged) and not self._pruned and self._runner is not None:
             self._pruned = self._course.see(event.score, event.steps)
             if self._pruned:
-                self._runner.stop(_PRUNED)
-
-
-class _Nobody:
-    """A view that draws nothing: the study is what others see of a trial."""
-
-    def phase(self, text: str) -> None:
-        """Nothing."""
-
-    def event(self, event: Any, progress: Progress) -> None:
-        """Nothing."""
-
-    def tick(self, progress: Progress, nodes: dict[str, str]) -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing."""
+                self._runner.stop(PRUNED)
 
 
 if __name__ == "__main__":

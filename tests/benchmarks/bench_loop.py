@@ -136,8 +136,8 @@ def overrides(windows: int, evaluated: bool) -> list[str]:
 
 def inline(windows: int, evaluated: bool, gaps: list[float], folder: str) -> float:
     """Seconds a window of the topology in this process, where blobs are encoded as between processes."""
-    from optix_bus.cli.views import QuietView
     from optix_bus.runtime.inline_run import run_inline
+    from optix_bus.runtime.progress import QuietView
     from optix_bus.runtime.run_directory import RunDirectory
     from optix_bus.runtime.topology import load_topology
 

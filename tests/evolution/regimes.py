@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from optix_bus.checkpoints import CheckpointRegistry
-from optix_bus.cli.views import QuietView
 from optix_bus.runtime.inline_run import run_inline
+from optix_bus.runtime.progress import QuietView
 from optix_bus.runtime.run_directory import RunDirectory
 from optix_bus.runtime.topology import load_topology
 from optix_bus.runtime.topology_classes import add_search_path, load_object

@@ -13,8 +13,8 @@ from optix_bus.bus.journal_reader import read_journal
 from optix_bus.bus.journal_writer import JournalWriter
 from optix_bus.bus.ledger import Ledger
 from optix_bus.bus.record import Record, encode_record
-from optix_bus.cli.views import QuietView
 from optix_bus.runtime.inline_run import run_inline
+from optix_bus.runtime.progress import QuietView
 from optix_bus.runtime.replay_run import RecordedRun
 from optix_bus.runtime.run_directory import RunDirectory
 from optix_bus.runtime.supervisor import Outcome
