@@ -24,6 +24,7 @@ offer is skipped by name.
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import tempfile
 from collections.abc import Callable
@@ -132,6 +133,22 @@ class AgentContract:
             if hasattr(agent, "evaluation_mode"):
                 with agent.evaluation_mode():
                     _check_action(np.asarray(agent.act(observation)), action, bounded=True)
+
+    def test_a_forbidden_action_is_never_taken(self) -> None:
+        """In a thousand steps, drawn or best, each with a mask of its own, where the agent takes masks."""
+        agent: Any = self.make_agent()
+        n, parameters = self.spaces.action.n, {}
+        if self.spaces.action.kind == "discrete" and hasattr(agent, "act_batch"):
+            parameters = dict(inspect.signature(agent.act_batch).parameters)
+        if "action_masks" not in parameters:
+            pytest.skip("the agent's act_batch takes no action_masks, or its actions are not discrete")
+        rng, rows = np.random.default_rng(0), np.arange(4)
+        for step, seen in enumerate(self.observations(1000).reshape(250, 4, *self.spaces.observation.shape)):
+            masks = rng.random((4, n)) < 0.5
+            masks[rows, rng.integers(0, n, 4)] = True
+            options = {"deterministic": True} if step % 2 and "deterministic" in parameters else {}
+            answer = agent.act_batch(seen, action_masks=masks, **options)
+            assert masks[rows, np.asarray(getattr(answer, "actions", answer))].all()
 
     def test_it_says_whether_it_is_on_policy(self) -> None:
         """The loop never rolls back an agent that says no."""

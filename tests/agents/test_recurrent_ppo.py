@@ -15,6 +15,7 @@ from torch import nn
 
 from optix_bus import BatchPipeline, TorchRecurrentPPOAgent, VectorBatchPipeline
 from optix_bus.agents import load_policy, make_agent
+from optix_bus.agents.acting import is_portable
 from optix_bus.agents.experience import read_experience
 from optix_bus.agents.heads import Categorical
 from optix_bus.agents.ppo_batch import make_batch
@@ -24,6 +25,7 @@ from optix_bus.agents.torch.recurrent_update import RecurrentPPO, Unrolled, unro
 from optix_bus.errors import ConfigurationError, LearningFailure, Unsuitable
 from optix_bus.pipelines import build_environment
 from optix_bus.types import EpisodeData
+from tests.agents.test_action_masks import Doors
 from tests.agents.windows import NUMBERS, VECTOR, random_window
 from tests.oracles import gae
 from tests.oracles import recurrent as oracle
@@ -154,11 +156,12 @@ def test_sequences_are_cut_at_their_length_and_at_resets() -> None:
     assert pieces.of([3]).length.tolist() == [2, 1]
 
 
+@pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_loss_and_gradients_equal_a_plain_loop_over_single_steps(
-    kind: Any, batch_first: bool, dtype: torch.dtype
+    kind: Any, batch_first: bool, dtype: torch.dtype, masked: bool
 ) -> None:
     params = {"bptt_len": 5, "minibatch_size": 1000, "n_epochs": 1, "gamma": 0.9, "gae_lambda": 0.8}
     agent = agent_of(kind, dtype, num_layers=2, batch_first=batch_first, hyperparams=params)
@@ -174,6 +177,8 @@ def test_loss_and_gradients_equal_a_plain_loop_over_single_steps(
     data.episode_starts = starts
     data.log_probs = rng.normal(-1.1, 0.1, (17, 3))
     data.metadata["policy_version"] = -1
+    masks = (rng.random((17, 3, 3)) < 0.5) | (data.actions[..., None] == np.arange(3))
+    data.action_masks = masks if masked else None
     assert data.terminated.any()
     assert data.truncated.any()
 
@@ -204,11 +209,13 @@ def test_loss_and_gradients_equal_a_plain_loop_over_single_steps(
             0.9,
             0.8,
         )
-        logits += [actor(output) for output in outputs]
         values += v
         advantages += [each[0] for each in found]
         targets += [each[0] + value[0] for each, value in zip(found, column, strict=True)]
-        taken += data.actions[:, b].tolist()
+        # The softmax of the allowed logits alone; an action is its place among them.
+        allowed = [np.flatnonzero(mask) for mask in masks[:, b]] if masked else [np.arange(3)] * 17
+        logits += [actor(output)[rows] for output, rows in zip(outputs, allowed, strict=True)]
+        taken += [int((rows < a).sum()) for a, rows in zip(data.actions[:, b], allowed, strict=True)]
         old += data.log_probs[:, b].tolist()
     expected = oracle.loss(logits, values, taken, old, advantages, targets, settings)
     expected.backward()
@@ -217,8 +224,9 @@ def test_loss_and_gradients_equal_a_plain_loop_over_single_steps(
     head = Categorical(3)
     way = RecurrentPPO(rnn, actor, critic, agent._optimizer, agent._device, head, window)
     batch = make_batch(window.experience, way, settings, policy_version=0, head=head)
-    numbers = (batch.actions, batch.log_probs, batch.advantages, batch.returns, batch.values)
-    tensors = (torch.from_numpy(batch.observations), *(torch.from_numpy(each) for each in numbers))
+    numbers = (batch.actions, batch.log_probs, batch.advantages, batch.returns, batch.values, batch.masks)
+    arrays = (batch.observations, *(each for each in numbers if each is not None))
+    tensors = tuple(torch.from_numpy(each) for each in arrays)
     (part,) = way._minibatches(tensors, 1000, np.random.default_rng(0))
     for module in (actor, critic):
         module.zero_grad()
@@ -320,27 +328,43 @@ def test_observations_of_another_size_are_refused() -> None:
         agent_of().learn(data)
 
 
-def test_forbidden_actions_are_not_chosen_and_have_no_part_in_the_update() -> None:
-    agent = agent_of()
-    rng = np.random.default_rng(2)
-    data = random_window(0, steps=20, width=3)
-    masks = rng.random((20, 3, 3)) < 0.6
-    masks[..., 0] |= ~masks.any(-1)
-    agent.episode_start(np.ones(3, bool))
-    starts = np.zeros((20, 3), bool)
-    starts[0], starts[1:] = True, data.dones[:-1]
-    acted = []
-    for t in range(20):
-        if starts[t].any():
-            agent.episode_start(starts[t])
-        acted.append(agent.act_batch(data.observations[t], action_masks=masks[t]))
-    data.actions = np.array([each.actions for each in acted])
-    data.log_probs = np.array([each.log_probs for each in acted])
-    data.action_masks = masks
-    assert np.take_along_axis(masks, data.actions[..., None], -1).all()
-    data.metadata["policy_version"] = agent.policy_version + 1
-    report = agent.learn(data)
-    assert report["initial_ratio_error"] < 1e-5
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_shut_door_is_never_taken_and_the_window_is_learnt_with_its_masks(kind: Any, known: bool) -> None:
+    """`Doors` itself fails at a forbidden action; ``known`` networks act in NumPy, others in torch."""
+    agent = agent_of(kind, n_actions=4, hyperparams={"n_epochs": 2})
+    if not known:
+        agent._actor_head.register_forward_hook(lambda module, inputs, outputs: outputs)
+        agent.reset_cache()
+    assert is_portable(agent.state()) == known
+    pipeline = VectorBatchPipeline([Doors] * 4, agent, window_size=125, seed=0)
+    for number in range(2):
+        data = pipeline.collect(number, np.random.default_rng(number))
+        taken = np.take_along_axis(data.action_masks, data.actions[..., None], -1)
+        assert taken.all()
+        data.metadata["policy_version"] = -1
+        report = agent.learn(data)
+        assert 0.0 < report["initial_ratio_error"] < 1e-5, "by the log-probabilities that were recorded"
+        assert 0.0 < report["entropy"] < np.log(4), "over the allowed ones alone"
+    evaluated = pipeline.evaluate(50)
+    assert (evaluated.observations[np.arange(250), evaluated.actions] == 1.0).all()
+    for allowed in range(4):
+        assert agent.act(np.zeros(4, np.float32), action_mask=np.arange(4) == allowed) == allowed
+    data.action_masks = np.zeros_like(data.action_masks)
+    with pytest.raises(Unsuitable, match="of 500 actions in the window that their own action mask forbids"):
+        agent.learn(data)
+
+
+@pytest.mark.slow
+def test_doors_are_learnt_with_a_memory() -> None:
+    settings = {"learning_rate": 3e-3, "entropy_coef": 0.0}
+    agent: Any = make_agent(Doors(), algorithm="recurrent_ppo", seed=0, hyperparams=settings)
+    pipeline = VectorBatchPipeline([Doors] * 4, agent, window_size=128, seed=0)
+    for number in range(8):
+        agent.learn(pipeline.collect(number, np.random.default_rng(number)))
+    data = pipeline.evaluate(20)
+    best = np.where(data.observations > 0.5, np.arange(4), -1).max(axis=1)
+    assert (data.actions == best).mean() > 0.95
 
 
 def bytes_of(agent: Any) -> dict[str, bytes]:

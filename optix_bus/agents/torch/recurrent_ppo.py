@@ -14,6 +14,7 @@ from optix_bus.agents.cards.card import Card
 from optix_bus.agents.cards.recurrent_ppo import RECURRENT_PPO
 from optix_bus.agents.experience import read_experience
 from optix_bus.agents.heads import Categorical
+from optix_bus.agents.masked_acting import MaskedActing
 from optix_bus.agents.ppo_learning import learn_experience
 from optix_bus.agents.torch.base import TorchLearner
 from optix_bus.agents.torch.device import resolve_device
@@ -21,19 +22,20 @@ from optix_bus.agents.torch.networks import describe
 from optix_bus.agents.torch.recurrent_acting import TorchRecurrentActing
 from optix_bus.agents.torch.recurrent_networks import check_recurrent
 from optix_bus.agents.torch.recurrent_update import RecurrentPPO, unroll
-from optix_bus.interfaces import Acting
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
 from optix_bus.types import EpisodeData, HyperparamSet, SpaceSpec
 
 
-class TorchRecurrentPPOAgent(TorchLearner):
+class TorchRecurrentPPOAgent(MaskedActing, TorchLearner):
     """PPO for discrete actions whose policy and value share a GRU or LSTM, for what one observation hides.
 
     It remembers each environment of a batch on its own. Pipelines say where episodes begin; whoever steps an
     environment himself calls `episode_start`, or `reset_hidden`. Learning begins at the memory that a window
     was acted with (``hidden_states``; empty where the window has none), recomputes what follows with the
     present weights and sends gradients back through ``bptt_len`` steps. The memory is emptied at the starts
-    of episodes alike in acting and in learning, so nothing leaks from one episode into the next.
+    of episodes alike in acting and in learning, so nothing leaks from one episode into the next. Actions that
+    ``info["action_mask"]`` forbids are never chosen and have no part in the update; the memory takes in what
+    was observed, whatever was allowed then.
 
     Args:
         rnn: a ``torch.nn.GRU`` or ``torch.nn.LSTM`` over observations, of any number of layers,
@@ -100,19 +102,6 @@ class TorchRecurrentPPOAgent(TorchLearner):
     def reset_cache(self) -> None:
         """See `TorchLearner.reset_cache`; what is remembered of open episodes stays."""
         self._acting.forget(self._actor(), self._device)
-
-    def act_batch(
-        self,
-        observations: np.ndarray[Any, Any],
-        *,
-        deterministic: bool = False,
-        action_masks: np.ndarray[Any, Any] | None = None,
-    ) -> Acting:
-        """As `TorchLearner.act_batch`; ``action_masks`` ``[B, n_actions]`` are False where forbidden."""
-        acting: Acting = self._acting.policy().act_batch(
-            observations, deterministic=deterministic or self._deterministic, action_masks=action_masks
-        )
-        return acting
 
     def action_probs(self, observation: Any) -> npt.NDArray[np.float32]:
         """Probability of each action for one observation after what is remembered, ``[n_actions]``.
