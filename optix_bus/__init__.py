@@ -27,6 +27,7 @@ _HOMES = {
     "FlaxEvaluator": "optix_bus.evaluators",
     "FlaxPPOAgent": "optix_bus.agents",
     "HyperparamSet": "optix_bus.types",
+    "LivePipeline": "optix_bus.pipelines",
     "LoopCallback": "optix_bus.interfaces",
     "LoopController": "optix_bus.runtime.controller",
     "LoopState": "optix_bus.types",

@@ -96,8 +96,10 @@ def make_controller(
         ConfigurationError: an unknown option, or one out of range.
         CheckpointError: the folder holds another run's snapshots.
     """
-    given = settings or {}
+    given = dict(settings or {})
     check_options(given)
+    if getattr(pipeline, "is_live", False):
+        given.setdefault("keep_watching", True)  # data go on after training is done
     run_id = stamped("run")
     folder = checkpoint_folder(checkpoint_dir, run_id)
     tuning: Any = optimizer

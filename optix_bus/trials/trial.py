@@ -98,7 +98,7 @@ class Trial:
             val_pipeline=val_pipeline,
             checkpoint_dir=self._folder,
             seed=self._seed,
-            settings={**settings, **self._budget.setting},
+            settings={**settings, **self._budget.setting, "keep_watching": False},
             listener=self._listen,
             quiet=True,
             **{"optimizer": False, "max_snapshots": 1, **named},

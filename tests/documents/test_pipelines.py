@@ -5,7 +5,7 @@ from __future__ import annotations
 import gymnasium as gym
 import numpy as np
 
-from optix_bus import BatchPipeline, VectorBatchPipeline, make_agent
+from optix_bus import BatchPipeline, LivePipeline, VectorBatchPipeline, make_agent
 from tests.documents.programs import train
 
 
@@ -73,3 +73,32 @@ def test_a_validation_pipeline_and_a_scorer_of_ones_own_decide(tmp_path):
     assert asked
     assert all(scored is agent for scored in asked)
     assert opt.best_snapshot is not None
+
+
+class MyFeed:
+    def stream(self):
+        rng = np.random.default_rng(0)
+        while True:
+            yield rng.normal(size=4).astype(np.float32), float(rng.normal()), False, False, {}
+
+
+def test_a_live_pipeline_over_a_stream(tmp_path):
+    agent = make_agent(gym.make("CartPole-v1"))
+    pipeline = LivePipeline(
+        data_source=MyFeed(),
+        agent=agent,
+        episode_boundary_fn=LivePipeline.every_n_steps(64),
+    )
+    train(agent, pipeline, tmp_path)
+    by_time = LivePipeline(
+        data_source=MyFeed(),
+        agent=agent,
+        episode_boundary_fn=LivePipeline.every_n_seconds(0.02),
+        buffer_size=10_000,
+        reconnect_on_disconnect=True,
+    )
+    by_time.setup()
+    window = next(by_time.episodes())
+    by_time.teardown()
+    assert window.metadata["is_live"]
+    assert len(window.rewards) > 0
