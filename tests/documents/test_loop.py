@@ -98,3 +98,54 @@ def test_every_option_of_the_constructor_is_taken(tmp_path: Path) -> None:
     assert opt.best_snapshot is not None
     assert opt.best_snapshot.eval_metrics.primary_score == 5.0
     assert trained.level == 5
+
+
+def test_every_hook_of_a_callback_goes_by_its_documented_name(tmp_path: Path) -> None:
+    class Every(LoopCallback):
+        def __init__(self) -> None:
+            self.heard: list[str] = []
+
+        def on_loop_start(self) -> None:
+            self.heard.append("start")
+
+        def on_loop_stop(self) -> None:
+            self.heard.append("stop")
+
+        def on_episode_end(self, episode_id: int, eval_metrics: Any) -> None:
+            self.heard.append("end")
+
+        def on_improvement(self, snapshot: Any) -> None:
+            self.heard.append("improvement")
+
+        def on_plateau(self, episode_id: int, state: Any) -> None:
+            self.heard.append("plateau")
+
+        def on_dormant(self, episode_id: int) -> None:
+            self.heard.append("dormant")
+
+        def on_degradation(self, episode_id: int, eval_metrics: Any) -> None:
+            self.heard.append("degradation")
+
+        def on_hyperparam_update(self, old: dict[str, Any], new: dict[str, Any]) -> None:
+            self.heard.append("hyperparams")
+
+    callback = Every()
+    up_down_flat = Scripted([1, 5, 5, *[1] * 45])
+    opt = RLOptimizer(
+        agent=up_down_flat,
+        pipeline=pipeline(),
+        checkpoint_dir=str(tmp_path / "checkpoints"),
+        max_episodes=40,
+        min_episodes_before_degradation=0,
+        plateau_threshold=2,
+        dormant_threshold=3,
+        convergence="classical",
+        convergence_window=12,
+        looks=1,
+        score_floor=0.0,
+    )
+    opt.add_callback(callback)
+    opt.run()
+    assert callback.heard[0] == "start"
+    assert callback.heard[-1] == "stop"
+    assert {"end", "improvement", "plateau", "degradation", "dormant"} <= set(callback.heard)
