@@ -12,6 +12,7 @@ import numpy as np
 from optix_bus.errors import ConfigurationError
 from optix_bus.interfaces import BaseOptimizer
 from optix_bus.optimizers.backoff import BackoffOptimizer
+from optix_bus.optimizers.fading import Fading
 from optix_bus.optimizers.momentum import MomentumOptimizer
 from optix_bus.optimizers.pbt import PBTOptimizer
 from optix_bus.optimizers.probing import ProbingOptimizer, fresh
@@ -21,6 +22,10 @@ from optix_bus.types import EvalMetrics, HyperparamSet
 
 #: Scores that a decision may look at.
 _SCORES = 50
+
+#: Sizes where none are asked for: about half the range at first, so that what is ten times off is mended
+#: by the first experiments, while there is still something to gain.
+_PROBES, _STEPS = Fading(0.45, 0.1), Fading(0.6, 0.1)
 
 
 class AdaptiveOptimizer(BaseOptimizer):
@@ -41,9 +46,11 @@ class AdaptiveOptimizer(BaseOptimizer):
         switch_patience: evaluations for which a tuner stays at least.
         switch_confirmation: readings running that must agree.
         min_history: scores before the first reading.
-        spsa_perturbation_scale, spsa_learning_rate, spsa_warmup_episodes: of `SPSAOptimizer`, where probes
-            and steps are larger than its own: what comes here may be far off. The warm-up holds for all.
-        momentum_alpha, momentum_probe_scale: of `MomentumOptimizer`.
+        spsa_perturbation_scale, spsa_learning_rate: of `SPSAOptimizer`. By default both begin wide,
+            because what comes here may be far off, and fade to its own (`Fading`): 0.45 and 0.6 of the range
+            for one parameter, for each of d by their root less, and half of that after eight experiments.
+        spsa_warmup_episodes: evaluations before the first probe, whoever tunes.
+        momentum_alpha, momentum_probe_scale: of `MomentumOptimizer`; by default the same.
         backoff_perturbation_scale: of `BackoffOptimizer`.
         pbt_history_size, pbt_explore_scale, pbt_exploit_scale: of `PBTOptimizer`.
         seed: of whatever the four draw.
@@ -59,11 +66,11 @@ class AdaptiveOptimizer(BaseOptimizer):
         switch_patience: int = 3,
         switch_confirmation: int = 3,
         min_history: int = 10,
-        spsa_perturbation_scale: float = 0.15,
-        spsa_learning_rate: float = 0.2,
+        spsa_perturbation_scale: float | None = None,
+        spsa_learning_rate: float | None = None,
         spsa_warmup_episodes: int = 0,
-        momentum_alpha: float = 0.2,
-        momentum_probe_scale: float = 0.15,
+        momentum_alpha: float | None = None,
+        momentum_probe_scale: float | None = None,
         backoff_perturbation_scale: float = 0.1,
         pbt_history_size: int = 50,
         pbt_explore_scale: float = 0.2,
@@ -87,9 +94,17 @@ class AdaptiveOptimizer(BaseOptimizer):
             **{**more, "log_params": names or ()},
         )
         self._tuners: dict[Route, ProbingOptimizer] = {
-            "spsa": SPSAOptimizer(param_bounds, spsa_perturbation_scale, spsa_learning_rate, **more),
+            "spsa": SPSAOptimizer(
+                param_bounds,
+                _PROBES if spsa_perturbation_scale is None else spsa_perturbation_scale,
+                _STEPS if spsa_learning_rate is None else spsa_learning_rate,
+                **more,
+            ),
             "momentum": MomentumOptimizer(
-                param_bounds, momentum_alpha, probe_scale=momentum_probe_scale, **more
+                param_bounds,
+                _STEPS if momentum_alpha is None else momentum_alpha,
+                probe_scale=_PROBES if momentum_probe_scale is None else momentum_probe_scale,
+                **more,
             ),
             "backoff": BackoffOptimizer(param_bounds, backoff_perturbation_scale, **more),
             "pbt": pbt,

@@ -10,6 +10,7 @@ import numpy as np
 
 from optix_bus.errors import ConfigurationError
 from optix_bus.optimizers.contrast import Array, Measured, Noise
+from optix_bus.optimizers.fading import Fading, least, size
 from optix_bus.optimizers.probing import ProbingOptimizer, require_positive
 
 #: A mean gradient counts above this many times the variance of its noise.
@@ -45,11 +46,11 @@ class MomentumOptimizer(ProbingOptimizer):
     def __init__(
         self,
         param_bounds: Mapping[str, tuple[float, float]] | None = None,
-        alpha: float = 0.1,
+        alpha: float | Fading = 0.1,
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-8,
-        probe_scale: float = 0.1,
+        probe_scale: float | Fading = 0.1,
         min_delta: float = 1e-7,
         *,
         log_params: Iterable[str] | None = None,
@@ -57,7 +58,7 @@ class MomentumOptimizer(ProbingOptimizer):
         seed: int = 0,
         rng: np.random.Generator | None = None,
     ) -> None:
-        require_positive(alpha=alpha, probe_scale=probe_scale, eps=eps)
+        require_positive(alpha=least(alpha), probe_scale=least(probe_scale), eps=eps)
         for name, beta in (("beta1", beta1), ("beta2", beta2)):
             if not 0.0 <= beta < 1.0:
                 raise ConfigurationError(f"found {name}={beta!r}, expected at least 0 and below 1")
@@ -76,10 +77,17 @@ class MomentumOptimizer(ProbingOptimizer):
     def _design(self) -> Sequence[tuple[float, int]]:
         return _runs(len(self._box.names))
 
+    @property
+    def _reach(self) -> Array:
+        """``[d]`` how far from the centre each parameter is tried."""
+        reach: Array = np.maximum(
+            size(self._c, self._steps, len(self._box.names)), self._box.smallest_steps()
+        )
+        return reach
+
     def _probe_at(self, label: float) -> Array:
         assert self._centre is not None
-        reach = np.maximum(self._c, self._box.smallest_steps())
-        probe: Array = (self._centre + reach * orders(len(self._box.names))[int(label)]).clip(0.0, 1.0)
+        probe: Array = (self._centre + self._reach * orders(len(self._box.names))[int(label)]).clip(0.0, 1.0)
         return probe
 
     def _conclude(self, found: Measured) -> None:
@@ -91,19 +99,21 @@ class MomentumOptimizer(ProbingOptimizer):
         self._variance = beta1**2 * self._variance + (1.0 - beta1) ** 2 * variances
         self._kept1, self._kept2 = self._kept1 * beta1, self._kept2 * beta2
         mean = self._first / (1.0 - self._kept1)
-        size = np.sqrt(self._second / (1.0 - self._kept2))
-        if not size.any():
+        typical = np.sqrt(self._second / (1.0 - self._kept2))
+        if not typical.any():
             return
         noise = _CAUTION * self._variance / (1.0 - self._kept1) ** 2
         share = np.clip(1.0 - noise / np.maximum(mean**2, np.finfo(float).tiny), 0.0, 1.0)
-        step = self._alpha * share * mean / (size + self._eps * size.max())
+        step = (
+            size(self._alpha, self._steps, len(mean)) * share * mean / (typical + self._eps * typical.max())
+        )
         step[np.abs(step) < self._min_delta] = 0.0
         self._centre = np.clip(self._centre + step, 0.0, 1.0)
 
     def _differences(self, found: Measured) -> tuple[Array, Array]:
         """``[d]`` what a step up of each parameter does to the score, and the variances of that."""
         assert self._centre is not None
-        reach = np.maximum(self._c, self._box.smallest_steps())
+        reach = self._reach
 
         def places(labels: Array) -> Array:
             """Where each probe really lay: at a bound it is nearer than intended."""

@@ -189,7 +189,7 @@ class ProbingOptimizer(BaseOptimizer):
         self._box, self._space = other._box, other._space
         self._version, self._seen = other._version, other._seen
         self._scored, self._proposed = other._scored, other._proposed
-        self._clock, self._rest = other._clock, other._rest
+        self._clock, self._rest, self._steps = other._clock, other._rest, other._steps
         self._centre, self._probes, self._probing = other._centre.copy(), [], False
         self._moved(len(self._box.names))
 

@@ -43,15 +43,15 @@ class TuningSettings:
     )
     perturbation_scale: float | None = setting(
         None,
-        "Size of a probe, as a share of the range; by default 0.1, 0.05 for backoff, 0.2 for pbt, and 0.1 to "
-        "0.2 within adaptive.",
+        "Size of a probe, as a share of the range; by default 0.1, 0.05 for backoff, 0.2 for pbt, and within "
+        "adaptive 0.45 at first, which fades.",
         above=0.0,
         maximum=0.5,
     )
     learning_rate: float | None = setting(
         None,
         "Size of the step that a typical difference makes, as a share of the range; by default 0.1, and "
-        "0.2 within adaptive. Of spsa, momentum and adaptive.",
+        "within adaptive 0.6 at first, which fades. Of spsa, momentum and adaptive.",
         above=0.0,
         maximum=1.0,
     )

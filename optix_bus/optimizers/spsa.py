@@ -10,6 +10,7 @@ import numpy as np
 
 from optix_bus.errors import ConfigurationError
 from optix_bus.optimizers.contrast import Array, Measured
+from optix_bus.optimizers.fading import Fading, least, size
 from optix_bus.optimizers.probing import COMPARISON, ProbingOptimizer, require_positive
 
 #: Memory of noise and signal, in gradient estimates.
@@ -20,6 +21,10 @@ _FADING = 0.995
 
 #: A signal counts above this many times the variance of the noise.
 _CAUTION = 1.0
+
+#: Degrees of freedom below which nothing is a signal: of three ways to explain a handful of scores one always
+#: leaves next to nothing over.
+_ENOUGH = 4.0
 
 #: Spall's stability constant A, in gradient estimates, and his exponents.
 _SPALL_A, _SPALL_ALPHA, _SPALL_GAMMA = 10.0, 0.602, 0.101
@@ -50,8 +55,8 @@ class SPSAOptimizer(ProbingOptimizer):
     def __init__(
         self,
         param_bounds: Mapping[str, tuple[float, float]] | None = None,
-        perturbation_scale: float = 0.1,
-        learning_rate: float = 0.1,
+        perturbation_scale: float | Fading = 0.1,
+        learning_rate: float | Fading = 0.1,
         min_perturbation: float = 0.0001,
         gradient_clip: float = 1.0,
         log_params: Iterable[str] | None = None,
@@ -64,7 +69,9 @@ class SPSAOptimizer(ProbingOptimizer):
         if gains not in ("constant", "spall"):
             raise ConfigurationError(f"found gains={gains!r}, expected 'constant' or 'spall'")
         require_positive(
-            perturbation_scale=perturbation_scale, learning_rate=learning_rate, gradient_clip=gradient_clip
+            perturbation_scale=least(perturbation_scale),
+            learning_rate=least(learning_rate),
+            gradient_clip=gradient_clip,
         )
         super().__init__(param_bounds, log_params, warmup_episodes, seed, rng)
         self._c, self._a = perturbation_scale, learning_rate
@@ -73,35 +80,36 @@ class SPSAOptimizer(ProbingOptimizer):
         # The random signs of an estimate, with what they follow from: its four probes share them.
         self._signs: tuple[tuple[int, ...], Array] = ((), np.empty(0))
         self._signal = self._noise = self._scale = 0.0
-        self._weight = 0.0
+        self._weight = self._freedom = 0.0
 
     def _design(self) -> Sequence[tuple[float, int]]:
         return COMPARISON
 
     def _memory(self) -> dict[str, Any]:
-        return {"moments": [self._signal, self._noise, self._scale, self._weight]}
+        return {"moments": [self._signal, self._noise, self._scale, self._weight, self._freedom]}
 
     def _recall(self, state: dict[str, Any]) -> None:
-        self._signal, self._noise, self._scale, self._weight = map(float, state["moments"])
+        self._signal, self._noise, self._scale, self._weight, self._freedom = map(float, state["moments"])
 
     def _conclude(self, found: Measured) -> None:
         """One step along the sign vector, from the four scores of a finished estimate."""
         assert self._centre is not None
         seen = self._ways.difference(found)
-        self._remember(seen.size**2, seen.variance * seen.spread)
-        if self._scale <= 0.0:
+        self._remember(seen.size**2, seen.variance * seen.spread, seen.freedom)
+        if self._signal <= 0.0 or self._freedom < _ENOUGH:
             return
-        shrink = max(0.0, 1.0 - _CAUTION * self._noise / self._signal) if self._signal > 0.0 else 0.0
+        shrink = max(0.0, 1.0 - _CAUTION * self._noise / self._signal)
         pull = float(np.clip(seen.size / self._scale, -self._clip, self._clip)) * shrink
-        a = self._a
+        a = size(self._a, self._steps, len(self._box.names))
         if self._spall:
             a *= ((1.0 + _SPALL_A) / (self._steps + 1 + _SPALL_A)) ** _SPALL_ALPHA
         up, down = self._probe_at(1.0), self._probe_at(-1.0)
         self._centre = np.clip(self._centre + a * pull * np.sign(up - down), 0.0, 1.0)
 
-    def _remember(self, signal: float, noise: float) -> None:
+    def _remember(self, signal: float, noise: float, freedom: float) -> None:
         """Running mean squares of differences and noise; plain means until the memory is full."""
         self._weight = min(self._weight + 1.0, _MEMORY)
+        self._freedom = min(self._freedom + freedom, _MEMORY * _ENOUGH)
         self._signal += (signal - self._signal) / self._weight
         self._noise += (noise - self._noise) / self._weight
         # The unit of differences forgets slowly: near the optimum they are small in it, and so are the steps.
@@ -114,7 +122,8 @@ class SPSAOptimizer(ProbingOptimizer):
         if self._signs[0] != key:
             rng = np.random.default_rng([self._seed, self._round])
             self._signs = key, rng.integers(0, 2, size=len(self._box.names)) * 2.0 - 1.0
-        c = self._c / self._round**_SPALL_GAMMA if self._spall else self._c
+        c = size(self._c, self._steps, len(self._box.names))
+        c = c / self._round**_SPALL_GAMMA if self._spall else c
         reach = np.maximum(max(c, self._min_c), self._box.smallest_steps())
         probe: Array = (self._centre + sign * reach * self._signs[1]).clip(0.0, 1.0)
         return probe

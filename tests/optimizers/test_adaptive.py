@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from optix_bus.errors import ConfigurationError
 from optix_bus.optimizers import AdaptiveOptimizer
 from optix_bus.optimizers.routing import read
 from tests.optimizers.worlds import Loop, centre, tuner
@@ -108,3 +109,34 @@ def test_the_population_of_pbt_knows_what_the_others_have_tried():
     found, loop = tuner("adaptive"), Loop(lambda x: -float((x[0] - 0.8) ** 2), [0.7])
     loop.run(found, 25, 0)  # the first score is of parameters that nobody has proposed
     assert len(found.active_optimizer.archive) == 24
+
+
+@pytest.mark.parametrize(("dimensions", "first"), [(1, 0.45), (5, 0.45 / 5**0.5)])
+def test_probes_begin_wide_and_end_as_narrow_as_those_of_spsa_alone(dimensions, first):
+    found, loop = tuner("adaptive", dimensions), Loop(lambda x: 0.0, [0.5] * dimensions)
+    loop.run(found, 1, 0)
+    assert abs(loop.params.params["p0"] - 0.5) == pytest.approx(first)
+    loop.run(found, 200, 0)
+    widths = [abs(seen["p0"] - 0.5) for seen in loop.seen]
+    assert max(widths[-6:]) == pytest.approx(0.1)
+
+
+def test_a_size_that_was_asked_for_holds_from_the_first_probe_to_the_last():
+    found = tuner("adaptive", 2, spsa_perturbation_scale=0.03)
+    loop = Loop(lambda x: 0.0, [0.5, 0.5])
+    loop.run(found, 100, 0)
+    widths = {round(abs(seen["p0"] - 0.5), 6) for seen in loop.seen}
+    assert widths == {0.0, 0.03}
+    with pytest.raises(ConfigurationError, match=r"found perturbation_scale=0\.0"):
+        tuner("adaptive", spsa_perturbation_scale=0.0)
+
+
+def test_a_rate_that_is_ten_times_too_small_is_left_behind_within_the_first_experiments():
+    """A score that grows by what each window taught, as a policy does that learns too slowly."""
+    moved = []
+    for seed in range(10):
+        found = AdaptiveOptimizer({"p0": (1e-4, 3e-3)}, ["p0"], seed=seed)
+        loop = Loop(lambda x: float(x[0]) * 1e4, [3e-4], noise=3.0, seed=seed)
+        loop.run(found, 24, 2, integrate=True)
+        moved.append(centre(found)[0])
+    assert np.median(moved) > np.log(10.0) / np.log(30.0)

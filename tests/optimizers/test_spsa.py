@@ -226,9 +226,20 @@ def test_the_clip_bounds_what_one_difference_does():
     for clip in (0.1, 1.0):
         found = tuner(gradient_clip=clip)
         loop = Loop(lambda x: -float((x[0] - 0.8) ** 2), [0.2])
-        loop.run(found, 5, 0)
+        loop.run(found, 21, 0)
         steps[clip] = abs(centre(found)[0] - 0.2)
+    assert steps[1.0] > 0.01
     assert steps[0.1] == pytest.approx(0.1 * steps[1.0], rel=0.01)
+
+
+def test_so_few_scores_that_any_explanation_fits_move_nothing():
+    for seed in range(20):
+        found = tuner(5, seed)
+        loop = Loop(lambda x: 0.0, [0.5] * 5, noise=1.0, seed=seed)
+        loop.run(found, 16, 0)  # three experiments of four scores, each with one degree of freedom
+        assert centre(found) == pytest.approx(0.5)
+        loop.run(found, 300, 0)
+        assert np.abs(centre(found) - 0.5).max() > 0.0
 
 
 def test_nothing_is_probed_during_the_warm_up():
