@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from optix_bus.loop import ConvergenceWatch, Evaluation, LoopMachine, LoopSettin
 from optix_bus.stats import classical_test, required_window
 from tests.stats.curves import EPISODES, noise, noises
 from tests.stats.many_runs import classical, equivalence
-from tests.stats.table import CORRELATIONS, Cell, flat_start, gates, guarded, outcome
+from tests.stats.table import CORRELATIONS, Cell, flat_start, gates, guarded, missed, outcome
 
 RUNS = 120
 
@@ -110,6 +111,13 @@ def test_a_trend_of_0_4_noise_sd_per_window_is_kept_going_when_the_users_margin_
     assert (stopped == length).all()
     automatic, _ = equivalence(scores[:5, :300])
     assert (automatic < 300).all(), "without the user's word such a trend does not matter"
+
+
+def test_the_page_names_every_gate_that_its_own_lines_miss():
+    tables, heading, said = Path(__file__).with_name("table.md").read_text().partition("## What is missed")
+    assert (heading + said).strip() == missed(tables).strip()
+    better = tables.replace("| 85.0% [80.5%, 88.6%] |", "| 99.0% [97.0%, 99.9%] |")
+    assert "one and a half margins a window: none." in missed(better)
 
 
 def test_the_classical_test_stops_most_of_the_same_curves():
