@@ -74,7 +74,7 @@ def make_agent(
     if framework not in _FRAMEWORKS:
         raise ConfigurationError(f"unknown framework {framework!r}; there is {', '.join(_FRAMEWORKS)}")
     spaces = space_spec(env)
-    chosen = _choose(spaces, algorithm, deterministic, _FRAMEWORKS[framework])
+    chosen = _choose(spaces, algorithm, deterministic)
     sizes = None if hidden_sizes is None else tuple(hidden_sizes)
     if sizes is not None and not all(isinstance(size, int) and size > 0 for size in sizes):
         raise ConfigurationError(f"hidden_sizes are {list(sizes)}, expected whole numbers above 0")
@@ -95,7 +95,7 @@ def preload(framework: str = "torch") -> None:
     _import(f"optix_bus.agents.{_FRAMEWORKS[framework]}.preload", _FRAMEWORKS[framework])
 
 
-def _choose(spaces: SpaceSpec, algorithm: str | None, deterministic: bool, framework: str) -> Card:
+def _choose(spaces: SpaceSpec, algorithm: str | None, deterministic: bool) -> Card:
     continuous = spaces.action.kind == "box"
     if algorithm is not None:
         candidates = [card_for(algorithm, spaces)]
@@ -103,7 +103,7 @@ def _choose(spaces: SpaceSpec, algorithm: str | None, deterministic: bool, frame
         candidates = [each for each in CARDS.values() if each.is_deterministic]
     else:
         candidates = [each for each in CARDS.values() if not each.is_deterministic]
-    reasons = [candidate.fits(spaces, framework) for candidate in candidates]
+    reasons = [candidate.fits(spaces) for candidate in candidates]
     fitting = [c for c, reason in zip(candidates, reasons, strict=True) if reason is None]
     if not fitting:
         raise Unsuitable("; ".join(reason for reason in reasons if reason))

@@ -1,7 +1,8 @@
-"""Networks of one's own say how much they put out when they first run: held against the first window."""
+"""Networks are held against windows: those of one's own say how much they put out when they first run."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,37 @@ from optix_bus.errors import Unsuitable
 
 #: Observations ``[2, *obs_shape]`` to the shape of what a network puts out.
 Shape = Callable[[np.ndarray[Any, Any]], Sequence[int]]
+
+
+class HeldAgainstWindows(ABC):
+    """An agent that looks at a window before it learns from it."""
+
+    #: Shape of the observations that the networks are known to take; None before the first window.
+    _known_shape: tuple[int, ...] | None = None
+
+    @abstractmethod
+    def _check_sizes(self, experience: Experience) -> None:
+        """Raise `Unsuitable` where the networks do not take the window, or give something else."""
+
+    def _check_window(self, experience: Experience) -> None:
+        """Look at a window, if its observations have another shape than those before.
+
+        Raises:
+            Unsuitable: the networks do not fit.
+        """
+        shape = tuple(experience.observations.shape[2:])
+        if shape == self._known_shape:
+            return
+        try:
+            self._check_sizes(experience)
+        except Unsuitable as error:
+            if self._known_shape is None:
+                raise
+            raise Unsuitable(
+                f"found observations of shape {list(shape)} in the window, expected "
+                f"{list(self._known_shape)}, which the networks take: {error}"
+            ) from error
+        self._known_shape = shape
 
 
 def check_policy(experience: Experience, head: Head, name: str, actor: Shape, values: Shape) -> None:

@@ -7,25 +7,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from optix_bus.agents.batch import PPOUpdate
-from optix_bus.agents.experience import Experience
+from optix_bus.agents.first_window import HeldAgainstWindows
 from optix_bus.agents.heads import Head
 from optix_bus.agents.learner import Learner
 from optix_bus.agents.ppo_learning import learn_window
 from optix_bus.types import EpisodeData
 
 
-class PolicyLearner(Learner):
+class PolicyLearner(HeldAgainstWindows, Learner):
     """A `Learner` with a stochastic policy, to be named before the framework's own among the base classes."""
 
     @abstractmethod
     def _actions(self) -> Head:
         """What becomes of the actor's outputs."""
-
-    #: Whether the networks have been held against a window.
-    _sizes_known = False
-
-    def _check_sizes(self, experience: Experience) -> None:
-        """Hold the networks against the first window; there is nothing to do where sizes are known before."""
 
     @abstractmethod
     def _way_to_update(self) -> PPOUpdate:
@@ -58,8 +52,7 @@ class PolicyLearner(Learner):
             reward_normalizer=self._reward_normalizer,
             policy_version=self.policy_version,
             head=self._actions(),
-            check=None if self._sizes_known else self._check_sizes,
+            check=self._check_window,
         )
-        self._sizes_known = True
         self._weights_changed(self.policy_version + 1)
         return report

@@ -90,10 +90,9 @@ def _check_algorithm(name: str, tree: Tree, spaces: SpaceSpec | None, checker: C
     below = tree.get("hyperparameters")
     if below is not None:
         check_hyperparameters(card, below, "agent.hyperparameters", checker)
-    chosen = _LONG_NAMES.get(framework, framework) if framework in FRAMEWORKS else "torch"
-    misfit = card.fits(spaces, chosen) if spaces is not None else None
+    misfit = card.fits(spaces) if spaces is not None else None
     if misfit and spaces is not None:
-        others = [other for other, its in CARDS.items() if its.fits(spaces, chosen) is None]
+        others = [other for other, its in CARDS.items() if its.fits(spaces) is None]
         hint = f"what fits: {', '.join(others)}" if others else ""
         checker.add(place, misfit, hint, "agent.algorithm")
 

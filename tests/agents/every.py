@@ -56,16 +56,22 @@ def shared_agent(kind: tuple[str, str]) -> BaseAgent:
     return agent
 
 
-def small_agent(kind: tuple[str, str], seed: int | None = 0, **hyperparams: Any) -> BaseAgent:
-    """An agent of this framework and algorithm with small networks."""
+def small_agent(
+    kind: tuple[str, str],
+    seed: int | None = 0,
+    spaces: SpaceSpec | None = None,
+    hidden_sizes: tuple[int, ...] | None = (16,),
+    **hyperparams: Any,
+) -> BaseAgent:
+    """An agent of this framework and algorithm with small networks, for `spaces_of` it or others."""
     framework, algorithm = kind
     known = card(algorithm).defaults()
     small = {name: value for name, value in _SMALL.items() if name in known}
     return make_agent(
-        spaces_of(kind),
+        spaces or spaces_of(kind),
         framework=framework,
         algorithm=algorithm,
-        hidden_sizes=(16,),
+        hidden_sizes=hidden_sizes,
         hyperparams={**small, **hyperparams},
         device="cpu" if framework == "torch" else "auto",
         seed=seed,

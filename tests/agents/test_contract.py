@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from optix_bus.agents import make_agent
+from optix_bus.agents import card, make_agent
 from optix_bus.interfaces import BaseAgent
 from optix_bus.testing.agent_contract import AgentContract
-from optix_bus.types import EpisodeData, HyperparamSet
+from optix_bus.types import ArraySpec, EpisodeData, HyperparamSet, SpaceSpec
 from tests.agents.every import EVERY, NAMES, OFTEN, small_agent, spaces_of
 from tests.agents.windows import NUMBERS, VECTOR
 
 #: The other frameworks compile for each new agent, and read windows with the same code.
 SLOW_BUT_TORCH = [pytest.param(kind, marks=() if kind[0] == "torch" else pytest.mark.slow) for kind in EVERY]
+SEEING = [kind for kind in EVERY if card(kind[1]).images]
 
 
 class TestEveryAgent(AgentContract):
@@ -38,6 +39,22 @@ class TestEveryAgentInThreeEnvironments(TestEveryAgent):
     def _the_agent(self, request: pytest.FixtureRequest) -> None:
         self.kind = request.param
         self.spaces = spaces_of(self.kind)
+
+
+@pytest.mark.slow
+class TestEveryAgentThatSeesImages(AgentContract):
+    """The same network in every framework: the rest of what it must be is tried with vectors each time."""
+
+    window_steps = 24
+
+    @pytest.fixture(autouse=True, params=SEEING, ids="-".join)
+    def _the_agent(self, request: pytest.FixtureRequest) -> None:
+        self.kind = request.param
+        image = ArraySpec("box", (36, 40, 2), "uint8", low=(0.0,) * 2880, high=(255.0,) * 2880)
+        self.spaces = SpaceSpec("images", image, spaces_of(self.kind).action)
+
+    def make_agent(self) -> BaseAgent:
+        return small_agent(self.kind, spaces=self.spaces, hidden_sizes=None)
 
 
 TestPPOWithDiscreteObservations = AgentContract.of(

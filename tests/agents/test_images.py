@@ -22,8 +22,9 @@ from optix_bus.agents.torch.ppo import TorchPPOAgent
 from optix_bus.agents.torch.ppo_update import AutogradPPO
 from optix_bus.errors import ConfigurationError, Unsuitable
 from optix_bus.pipelines import VectorBatchPipeline
-from optix_bus.types import NamedArrays
+from optix_bus.types import ArraySpec, EpisodeData, NamedArrays, SpaceSpec
 
+TWO = ArraySpec("discrete", (), "int64", n=2)
 SHAPES = [(36, 40, 3), (4, 40, 36), (36, 36)]
 
 
@@ -215,16 +216,82 @@ def test_pictures_are_learnt():
     assert np.mean(pipeline.evaluate(5).metadata["episode_returns"]) >= 9.5
 
 
-def test_what_does_not_fit_is_refused_with_what_would():
-    class Small(Pictures):
-        observation_space = gym.spaces.Box(0, 255, (8, 8, 1), np.uint8)
+KINDS = [("torch", "ppo"), ("torch", "dqn"), ("tensorflow", "ppo"), ("tensorflow", "dqn"), ("jax", "ppo")]
 
-    with pytest.raises(Unsuitable, match=r"images are 8 x 8, expected 36 x 36 or more; .*ResizeObservation"):
-        make_agent(Small(), algorithm="ppo")
-    with pytest.raises(ConfigurationError, match=r"hidden_sizes are \[64\], but the network for images"):
-        make_agent(Pictures(), algorithm="ppo", hidden_sizes=(64,))
-    with pytest.raises(Unsuitable, match=r"take framework='torch', wrap the .*FlattenObservation"):
-        make_agent(Pictures(), algorithm="ppo", framework="jax")
-    policy = load_policy(_agent().state())
-    with pytest.raises(Unsuitable, match="found images of 3 channels and 36 x 36, but the policy takes 1"):
-        policy.act_batch(_images((36, 36, 3)))
+
+@pytest.mark.parametrize(("framework", "algorithm"), KINDS, ids=str)
+@pytest.mark.parametrize(
+    ("shape", "dtype", "message"),
+    [
+        (
+            (8, 8, 1),
+            "uint8",
+            r"images of shape \[8, 8, 1\] are 8 x 8, expected 36 x 36 or more; .*ResizeObserv",
+        ),
+        ((3, 84, 35), "uint8", r"images of shape \[3, 84, 35\] are 84 x 35, expected 36 x 36 or more"),
+        (
+            (84, 4, 84),
+            "uint8",
+            r"images have shape \[84, 4, 84\], expected \[height, width\], \[channels, hei",
+        ),
+        (
+            (84, 84, 20),
+            "uint8",
+            r"images have shape \[84, 84, 20\], expected .* at most 16 channels; turn them",
+        ),
+        (
+            (84, 84, 3),
+            "float32",
+            r"are float32 of shape \[84, 84, 3\], expected a vector \[n\], or bytes \(uint8",
+        ),
+        ((40, 60), "float64", r"observations are float64 of shape \[40, 60\], .*FlattenObservation"),
+        (
+            (4, 5),
+            "float32",
+            r"observations have shape \[4, 5\], expected a vector \[n\]; .*FlattenObservation",
+        ),
+    ],
+    ids=str,
+)
+def test_images_that_the_network_does_not_take_are_refused_alike_everywhere(
+    framework, algorithm, shape, dtype, message
+):
+    observation = ArraySpec("box", shape, dtype)
+    with pytest.raises(Unsuitable, match=f"{algorithm} does not fit seen: .*{message}"):
+        make_agent(SpaceSpec("seen", observation, TWO), framework=framework, algorithm=algorithm)
+
+
+@pytest.mark.parametrize(("framework", "algorithm"), KINDS, ids=str)
+def test_so_are_sizes_that_it_does_not_have(framework, algorithm):
+    with pytest.raises(
+        ConfigurationError, match=r"hidden_sizes are \[64\], but the network for images of Pict"
+    ):
+        make_agent(Pictures(), framework=framework, algorithm=algorithm, hidden_sizes=(64,))
+
+
+@pytest.mark.parametrize(("framework", "algorithm"), KINDS, ids=str)
+def test_images_of_another_order_are_neither_acted_on_nor_learnt_from(framework, algorithm):
+    seen = ArraySpec("box", (36, 44, 3), "uint8")
+    agent = make_agent(SpaceSpec("seen", seen, TWO), framework=framework, algorithm=algorithm, seed=0)
+    for policy in (agent, load_policy(agent.state())):
+        for shape in [(3, 36, 44), (36, 44, 1), (44, 44, 3), (36, 44), (3,)]:
+            said = ", ".join(map(str, shape))
+            with pytest.raises(
+                Unsuitable, match=rf"\[{said}\], .* images \[height, width, channels\] of 3 chan"
+            ):
+                policy.act_batch(_images(shape))
+    x = _images((3, 36, 44), 8)
+    nothing = np.zeros(8, bool)
+    window = EpisodeData(
+        observations=x, final_observations=x, actions=np.zeros(8, int), rewards=np.zeros(8),
+        terminated=nothing, truncated=nothing, episode_id=0,
+    )  # fmt: skip
+    with pytest.raises(Unsuitable, match=r"of shape \[3, 36, 44\] in the window, expected \[36, 44, 3\]"):
+        agent.learn(window)
+
+
+def test_an_algorithm_without_a_network_for_images_asks_for_vectors():
+    with pytest.raises(
+        Unsuitable, match=r"a2c .*shape \[36, 36, 1\], expected a vector \[n\]; .*FlattenObserv"
+    ):
+        make_agent(Pictures(), algorithm="a2c")

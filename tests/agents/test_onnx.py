@@ -18,7 +18,7 @@ from optix_bus.agents.torch.ppo import TorchPPOAgent
 from optix_bus.errors import CheckpointError, ConfigurationError, MissingExtra, Unsuitable
 from optix_bus.rl import ObsNormalizer
 from optix_bus.types import ArraySpec, NamedArrays, SpaceSpec
-from tests.agents.every import EVERY, small_agent, spaces_of
+from tests.agents.every import BOX, EVERY, small_agent, spaces_of
 from tests.agents.windows import NUMBERS, VECTOR
 
 
@@ -42,6 +42,15 @@ def _same_actions(agent, session, x):
     assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     return expected
+
+
+def _what_the_best_is_taken_of(agent, x):
+    """The graph's inner result, which ArgMax takes."""
+    model = onnx_graph.onnx_model(agent.state())
+    inner = model.graph.node[-2].input[0]
+    model.graph.output.append(onnx.helper.make_empty_tensor_value_info(inner))
+    session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run([inner], {"observations": x})[0]
 
 
 def _scattered(agent):
@@ -118,22 +127,43 @@ def test_what_the_network_flattens_comes_flat_unless_its_shape_is_given(tmp_path
         np.testing.assert_array_equal(session.run(None, {"observations": observations})[0], expected)
 
 
-@pytest.mark.parametrize("shape", [(44, 40, 3), (4, 44, 40), (44, 40)], ids=str)
-def test_images_are_scaled_and_turned_in_the_graph(shape, tmp_path):
+def _images(shape, action=VECTOR.action):
     image = ArraySpec("box", shape, "uint8", low=(0.0,) * math.prod(shape), high=(255.0,) * math.prod(shape))
-    agent = _scattered(make_agent(SpaceSpec("seen", image, VECTOR.action), algorithm="ppo", seed=0))
+    return SpaceSpec("seen", image, action)
+
+
+@pytest.mark.parametrize(
+    ("framework", "shape"),
+    [
+        ("torch", (44, 40, 3)), ("torch", (4, 44, 40)), ("torch", (44, 40)), ("tensorflow", (2, 52, 44)),
+        ("jax", (52, 44, 2)),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_images_are_scaled_and_turned_in_the_graph(framework, shape, tmp_path):
+    agent = _scattered(make_agent(_images(shape), framework=framework, algorithm="ppo", seed=0))
     x = np.random.default_rng(0).integers(0, 256, (32, *shape)).astype(np.uint8)
     expected = agent.act_batch(x, deterministic=True).actions
     (found,) = _session(agent, tmp_path).run(["actions"], {"observations": x.astype(np.float32)})
     np.testing.assert_array_equal(found, expected)
-    model = onnx_graph.onnx_model(agent.state())
-    inner = model.graph.node[-2].input[0]  # what ArgMax takes
-    model.graph.output.append(onnx.helper.make_empty_tensor_value_info(inner))
-    session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    logits = session.run([inner], {"observations": x.astype(np.float32)})[0]
+    logits = _what_the_best_is_taken_of(agent, x.astype(np.float32))
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = weights / weights.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(probabilities, agent.policy().action_probs(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("framework", ["torch", "tensorflow"])
+def test_so_are_those_of_values_and_of_continuous_actions(framework, tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (32, 44, 40, 3)).astype(np.float32)
+    made = [
+        _scattered(make_agent(_images((44, 40, 3), action), framework=framework, algorithm=algorithm, seed=0))
+        for action, algorithm in ((VECTOR.action, "dqn"), (BOX.action, "gaussian_ppo"))
+    ]
+    network = made[0]._q_network
+    values = network(torch.from_numpy(x)).detach() if framework == "torch" else network(x)
+    np.testing.assert_allclose(_what_the_best_is_taken_of(made[0], x), values.numpy(), atol=1e-5)
+    actions = _same_actions(made[1], _session(made[1], tmp_path), x)
+    assert len(np.unique(actions, axis=0)) > 1
 
 
 ACTIVATIONS = [
@@ -150,14 +180,10 @@ def test_the_logits_of_every_activation_are_those_of_torch(activation, tmp_path)
     critic = nn.Sequential(nn.Flatten(), nn.Linear(6, 1))
     optimizer = torch.optim.Adam([*actor.parameters(), *critic.parameters()])
     agent = _scattered(TorchPPOAgent(actor, critic, optimizer, seed=0, obs_normalizer=ObsNormalizer((2, 3))))
-    model = onnx_graph.onnx_model(agent.state())
-    inner = model.graph.node[-2].input[0]  # what ArgMax takes
-    model.graph.output.append(onnx.helper.make_empty_tensor_value_info(inner))
-    session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     x = np.random.default_rng(0).standard_normal((32, 2, 3)).astype(np.float32)
     with torch.no_grad():
         expected = actor(torch.from_numpy(agent._obs_normalizer.normalize(x))).numpy()
-    np.testing.assert_allclose(session.run([inner], {"observations": x})[0], expected, atol=1e-5)
+    np.testing.assert_allclose(_what_the_best_is_taken_of(agent, x), expected, atol=1e-5)
 
 
 def test_a_large_mean_of_the_observations_loses_nothing(tmp_path):

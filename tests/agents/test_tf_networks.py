@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from optix_bus.agents.acting.images import ImageForward
 from optix_bus.agents.acting.mlp import Forward
+from optix_bus.agents.tensorflow.images import ImageFlatten, ImageInput
 from optix_bus.agents.tensorflow.networks import (
     AppendConstant,
     OneHot,
@@ -29,6 +31,10 @@ def _nested():
     return keras.Sequential([keras.Input(shape=(4,)), keras.Sequential([L.Dense(8, "elu")]), L.Dense(3)])
 
 
+def _images(*front):
+    return keras.Sequential([keras.Input(shape=(7, 6, 5)), *front, L.Dense(8, "relu"), L.Dense(3)])
+
+
 KNOWN = {
     "tanh": lambda: keras.Sequential([keras.Input(shape=(4,)), L.Dense(8, "tanh"), L.Dense(3)]),
     "chain": _functional,
@@ -40,6 +46,9 @@ KNOWN = {
     ),
     "flatten": lambda: keras.Sequential([keras.Input(shape=(2, 2)), L.Flatten(), L.Dense(3)]),
     "constant": lambda: keras.Sequential([keras.Input(shape=(4,)), L.Dense(2), AppendConstant([0.5, -1.0])]),
+    "images": lambda: _images(ImageInput(True), L.Conv2D(3, (3, 2), (2, 1), use_bias=False), L.ReLU(),
+                              L.Conv2D(2, 2, activation="tanh"), ImageFlatten()),
+    "channels first": lambda: _images(ImageInput(False), L.Conv2D(3, 2), ImageFlatten()),
 }  # fmt: skip
 
 
@@ -49,7 +58,8 @@ def test_numpy_computes_what_keras_computes(make):
     for each in held(model, "actor"):
         each.assign(np.random.default_rng(1).standard_normal(each.shape).astype(np.float32))
     layers = describe(model, "actor")
-    forward = Forward(layers, {each.name: each.array() for each in held(model, "actor")})
+    kind = ImageForward if layers[0]["op"] == "image" else Forward
+    forward = kind(layers, {each.name: each.array() for each in held(model, "actor")})
     x = np.random.default_rng(0).standard_normal((5, *model.input_shape[1:])).astype(np.float32)
     found, count = forward(x)
     np.testing.assert_allclose(found[:count], model(x).numpy(), rtol=1e-5, atol=1e-5)
@@ -80,6 +90,13 @@ UNKNOWN = {
     "capped": lambda: keras.Sequential([keras.Input(shape=(4,)), L.Dense(4), L.ReLU(6.0), L.Dense(3)]),
     "half": lambda: keras.Sequential([keras.Input(shape=(4,)), L.Dense(3, dtype="float16")]),
     "sequences": lambda: keras.Sequential([keras.Input(shape=(2, 4)), L.Dense(3)]),
+    "other flatten": lambda: _images(ImageInput(True), L.Conv2D(3, 2), L.Flatten()),
+    "numbers, not bytes": lambda: _images(L.Conv2D(3, 2), ImageFlatten()),
+    "no convolution": lambda: _images(ImageFlatten()),
+    "padding": lambda: _images(ImageInput(True), L.Conv2D(3, 2, padding="same"), ImageFlatten()),
+    "dilation": lambda: _images(ImageInput(True), L.Conv2D(3, 2, dilation_rate=2), ImageFlatten()),
+    "groups": lambda: _images(ImageInput(True), L.Conv2D(5, 2, groups=5), ImageFlatten()),
+    "pooling": lambda: _images(ImageInput(True), L.Conv2D(3, 2), L.MaxPooling2D(), ImageFlatten()),
     "constant first": lambda: keras.Sequential([keras.Input(shape=(4,)), AppendConstant([1.0]), L.Dense(3)]),
 }
 

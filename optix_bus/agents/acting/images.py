@@ -6,6 +6,7 @@ for Document Processing", https://inria.hal.science/inria-00112631, section 2.2.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,11 +34,6 @@ class Convolution:
 
     def __call__(self, x: Float32) -> Float32:
         """``[B, filters, rows, columns]``."""
-        if x.shape[1] != self.channels or x.shape[2] < self.size[0] or x.shape[3] < self.size[1]:
-            raise Unsuitable(
-                f"found images of {x.shape[1]} channels and {x.shape[2]} x {x.shape[3]}, but the policy "
-                f"takes {self.channels} channels and at least {self.size[0]} x {self.size[1]}"
-            )
         patches = sliding_window_view(x, self.size, axis=(2, 3))[:, :, :: self._down, :: self._right]
         rows, _, down, right = patches.shape[:4]
         columns = patches.transpose(0, 2, 3, 1, 4, 5).reshape(rows * down * right, -1)
@@ -45,6 +41,13 @@ class Convolution:
         if self._bias is not None:
             out += self._bias
         return np.ascontiguousarray(out.reshape(rows, down, right, -1).transpose(0, 3, 1, 2))
+
+    def shape_behind(self, channels: int, height: int, width: int) -> tuple[int, int, int] | None:
+        """Shape of what it makes of such an image; None where it cannot."""
+        if channels != self.channels or height < self.size[0] or width < self.size[1]:
+            return None
+        down, right = (height - self.size[0]) // self._down + 1, (width - self.size[1]) // self._right + 1
+        return self._weight.shape[1], down, right
 
 
 class ImageForward:
@@ -71,6 +74,7 @@ class ImageForward:
         self._behind = Forward(layers[cut + 1 :], arrays)
         self._channels_last: bool | None = None
         self._front: list[Convolution | Activation] = []
+        self._known: set[tuple[int, ...]] = set()
         for layer in layers[:cut]:
             self._add(layer, arrays)
         self._scale: tuple[Array, Array, float] | None = None
@@ -81,7 +85,13 @@ class ImageForward:
             self._scale = (mean, np.sqrt(var + 1e-8), float(normalizer["clip"]))
 
     def __call__(self, observations: Array) -> tuple[Float32, int]:
-        """Outputs ``[rows, out]`` and B, as `Forward` gives them."""
+        """Outputs ``[rows, out]`` and B, as `Forward` gives them.
+
+        Raises:
+            Unsuitable: the images have another shape than the network takes.
+        """
+        if observations.shape[1:] not in self._known:
+            self._check(observations.shape[1:])
         x: Any = observations
         if self._scale is not None:
             mean, std, clip = self._scale
@@ -99,6 +109,24 @@ class ImageForward:
             else:
                 step(x)
         return self._behind(x.reshape(len(x), -1))
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        convolutions = [step for step in self._front if isinstance(step, Convolution)]
+        size = shape
+        if self._channels_last is not None and len(shape) == 2:
+            size = (1, *shape)
+        elif self._channels_last and len(shape) == 3:
+            size = (shape[2], shape[0], shape[1])
+        behind: tuple[int, ...] | None = size if len(size) == 3 else None
+        for step in convolutions:
+            behind = None if behind is None else step.shape_behind(*behind)
+        if behind is None or math.prod(behind) != self._behind.inputs:
+            order = "[height, width, channels]" if self._channels_last else "[channels, height, width]"
+            raise Unsuitable(
+                f"found observations of shape {list(shape)}, but the policy takes images {order} of "
+                f"{convolutions[0].channels} channels, of the height and width that it was built for"
+            )
+        self._known.add(shape)
 
     def _add(self, layer: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
         op = layer["op"]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optix_bus.agents.images import SMALLEST, image_size, is_image
+from optix_bus.agents.images import image_misfit, no_vector
 from optix_bus.errors import ConfigurationError
 from optix_bus.rl.schedules import Schedule
 from optix_bus.types import SpaceSpec
@@ -34,7 +34,7 @@ class Card:
         bounded_actions: whether box actions need finite bounds, to be scaled to them.
         is_deterministic: whether the policy itself is, apart from the noise that explores.
         is_on_policy: whether it learns only from what its newest policy did.
-        images: whether networks for images exist, in PyTorch.
+        images: whether networks for images exist.
         memories: kinds of memory that it may have, the default first; none where it remembers nothing.
         min_episodes_before_dormant: evaluations before the loop may call it converged.
     """
@@ -60,27 +60,15 @@ class Card:
         """Every hyperparameter with its default."""
         return {f.name: f.default for f in dataclasses.fields(self.hyperparameters)}
 
-    def fits(self, spaces: SpaceSpec, framework: str = "torch") -> str | None:
-        """None where the algorithm fits the environment in a framework, otherwise why not and what would."""
+    def fits(self, spaces: SpaceSpec) -> str | None:
+        """None where the algorithm fits the environment, otherwise why not and what would."""
         problems = []
         observation, action = spaces.observation, spaces.action
         if observation.kind not in self.observations:
             problems.append(f"observations are {observation.kind}, expected {_either(self.observations)}")
-        elif self.images and framework == "torch" and is_image(observation):
-            _, height, width = image_size(observation.shape)
-            if min(height, width) < SMALLEST:
-                problems.append(
-                    f"images are {height} x {width}, expected {SMALLEST} x {SMALLEST} or more; wrap the "
-                    "environment in gymnasium.wrappers.ResizeObservation or FlattenObservation, or pass your "
-                    "own networks to the agent"
-                )
         elif observation.kind == "box" and len(observation.shape) != 1:
-            instead = "take framework='torch', " if self.images and is_image(observation) else ""
-            problems.append(
-                f"observations have shape {list(observation.shape)}, expected a vector [n]; "
-                f"{instead}wrap the environment in gymnasium.wrappers.FlattenObservation, or pass your own "
-                "networks to the agent"
-            )
+            misfit = image_misfit(observation) if self.images else no_vector(observation)
+            problems += [] if misfit is None else [misfit]
         if action.kind not in self.actions:
             problems.append(f"actions are {action.kind}, expected {_either(self.actions)}")
         elif action.kind == "box" and not action.dtype.startswith("float"):

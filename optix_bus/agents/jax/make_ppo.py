@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optix_bus.agents.heads import head_for
+from optix_bus.agents.images import check_sizes, is_image
 from optix_bus.agents.jax.ppo import FlaxPPOAgent
 from optix_bus.types import HyperparamSet, SpaceSpec
 
@@ -17,7 +18,9 @@ def make_ppo(
     device: str,
     seed: int | None,
 ) -> FlaxPPOAgent:
-    """Separate tanh networks, 2 x 64 by default, with orthogonal weights; see `orthogonal_weights`."""
+    """Separate networks with orthogonal weights: tanh, 2 x 64 by default, or convolutions for images."""
+    if is_image(spaces.observation):
+        check_sizes(spaces, hidden_sizes)
     sizes = (64, 64) if hidden_sizes is None else hidden_sizes
     shape = spaces.observation.shape
     outputs = int(head_for(spaces.action).outputs or 0)

@@ -10,10 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy.typing as npt
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from optix_bus.agents.acting.order import is_convolutional, is_feed_forward
+from optix_bus.agents.jax.images import ImageFlatten, ImageInput, convolve
+from optix_bus.agents.kernels import kernel_of, orthogonal, stored_shape, stored_weights
 from optix_bus.errors import CheckpointError, Unsuitable
 from optix_bus.types import SpaceSpec
 
@@ -71,7 +73,7 @@ def orthogonal_weights(
     weights: dict[str, Any] = {}
     for (number, _), (fan_in, fan_out) in zip(dense, itertools.pairwise(sizes), strict=True):
         gain = output_gain if number == dense[-1][0] else math.sqrt(2.0)
-        kernel = gain * _orthogonal(fan_in, fan_out, rng)
+        kernel = gain * orthogonal(fan_in, fan_out, rng)
         weights[f"layers_{number}"] = {
             "kernel": jnp.asarray(kernel, jnp.float32),
             "bias": jnp.zeros(fan_out, jnp.float32),
@@ -109,12 +111,18 @@ def apply(module: nn.Module, weights: Weights, observations: jax.Array) -> jax.A
     return jnp.asarray(outputs)
 
 
+def shape_of(module: nn.Module, weights: Weights, observations: Any) -> tuple[int, ...]:
+    """Shape of what a network gives for observations ``[n, *obs_shape]``."""
+    outputs = jax.eval_shape(lambda w, x: apply(module, w, x), weights, observations)
+    return tuple(int(size) for size in outputs.shape)
+
+
 def check_networks(networks: Mapping[str, tuple[nn.Module, Weights, int]], spaces: SpaceSpec) -> None:
     """Raise `Unsuitable` unless each network gives as many numbers as it should for one observation."""
     example = jnp.zeros((2, *spaces.observation.shape), jnp.float32)
     for name, (module, weights, size) in networks.items():
         try:
-            found = jax.eval_shape(lambda w, x, m=module: apply(m, w, x), weights, example).shape
+            found = shape_of(module, weights, example)
         except Exception as error:  # whatever a user's network raises
             reason = str(error).splitlines()[0]
             raise Unsuitable(
@@ -132,14 +140,15 @@ def network_arrays(prefix: str, module: nn.Module, weights: Weights) -> dict[str
     """Copies of all weights by name.
 
     A network that `describe` knows names them as PyTorch does, ``actor.0.weight`` ``[out, in]``, so that a
-    policy reads alike wherever it was learnt; any other by its path, ``actor.Dense_0.kernel``.
+    policy reads alike wherever it was learnt; any other by its path, ``actor.Dense_0.kernel``. See
+    `optix_bus.agents.kernels`.
     """
     plain = describe(module, prefix) is not None
     arrays = {}
     for path, leaf in _leaves(weights).items():
         array = np.array(leaf)
         turned = plain and path[-1] == "kernel"
-        arrays[_name(prefix, path, plain)] = np.ascontiguousarray(array.T) if turned else array
+        arrays[_name(prefix, path, plain)] = stored_weights(array) if turned else array
     return arrays
 
 
@@ -158,9 +167,10 @@ def network_weights(
         if name not in arrays:
             raise CheckpointError(f"the saved weights lack {name}; they belong to another network")
         turned = plain and path[-1] == "kernel"
-        array = np.asarray(arrays[name]).T if turned else np.asarray(arrays[name])
+        array = np.asarray(arrays[name])
+        array = kernel_of(array) if turned else array
         if array.shape != leaf.shape:
-            shape = list(leaf.shape[::-1] if turned else leaf.shape)
+            shape = list(stored_shape(leaf.shape) if turned else leaf.shape)
             raise CheckpointError(
                 f"the saved weights have {name} of shape {list(np.shape(arrays[name]))}, this network "
                 f"{shape}: build the agent with the sizes it was saved with"
@@ -173,7 +183,8 @@ def describe(module: nn.Module, prefix: str) -> list[dict[str, Any]] | None:
     """The layers of a feed-forward network for `optix_bus.agents.acting`, or None where it is something else.
 
     It is one if it is a ``flax.linen.Sequential`` of plain ``Dense`` layers in float32 and activations of
-    ``jax.nn``, perhaps behind a `OneHot` or a `Flatten`.
+    ``jax.nn``, perhaps behind a `OneHot` or a `Flatten`, or behind `ImageInput`, plain ``Conv`` layers
+    without padding and `ImageFlatten`.
 
     Args:
         module: a layer or a ``Sequential``, perhaps of others.
@@ -182,15 +193,17 @@ def describe(module: nn.Module, prefix: str) -> list[dict[str, Any]] | None:
     layers: list[dict[str, Any]] = []
     if type(module) is not nn.Sequential or not _collect(module, prefix, layers):
         return None
-    first = next((number for number, layer in enumerate(layers) if layer["op"] == "linear"), -1)
-    fronts = [number for number, layer in enumerate(layers) if layer["op"] in ("one_hot", "flatten")]
-    return layers if first == len(fronts) <= 1 and all(number < first for number in fronts) else None
+    # Other images have their channels behind, where NumPy has them in front.
+    of_images = is_convolutional(layers) and layers[0]["op"] == "image"
+    return layers if of_images or is_feed_forward(layers) else None
 
 
 def layer_sizes(module: nn.Module) -> list[int]:
-    """Units of the dense layers of a network that `describe` knows, in the order of their use."""
+    """Units, and sizes of filters, of a network that `describe` knows, in the order of their use."""
     if isinstance(module, nn.Dense):
         return [module.features]
+    if isinstance(module, nn.Conv):
+        return [module.features, *_pair(module.kernel_size)]
     below = module.layers if isinstance(module, nn.Sequential) else ()
     return [size for layer in below if isinstance(layer, nn.Module) for size in layer_sizes(layer)]
 
@@ -224,11 +237,34 @@ def _layer(layer: Any, name: str) -> dict[str, Any] | None:
             "weight": f"{name}.weight",
             "bias": f"{name}.bias" if layer.use_bias else None,
         }
+    if type(layer) is nn.Conv:
+        return _convolution(layer, name)
+    if type(layer) is ImageInput:
+        return {"op": "image", "channels_last": layer.channels_last}
+    if type(layer) is ImageFlatten:
+        return {"op": "flatten"}
     if type(layer) is OneHot:
         return {"op": "one_hot", "n": layer.n}
     if type(layer) is Flatten:
         return {"op": "flatten"}
     return next((dict(entry) for function, entry in _ACTIVATIONS if layer is function), None)
+
+
+def _convolution(layer: nn.Conv, name: str) -> dict[str, Any] | None:
+    sizes = [layer.kernel_size, layer.strides, layer.input_dilation, layer.kernel_dilation]
+    size, stride, *dilations = (_pair(1 if each is None else each) for each in sizes)
+    plain = layer.padding == "VALID" and layer.feature_group_count == 1 and layer.mask is None
+    flat = len(size) == 2 and dilations == [[1, 1]] * 2 and layer.name is None
+    single = layer.param_dtype == jnp.float32 and layer.dtype in (None, jnp.float32)
+    known = layer.conv_general_dilated in (None, convolve) and layer.conv_general_dilated_cls is None
+    if not (plain and flat and single and known):
+        return None
+    bias = f"{name}.bias" if layer.use_bias else None
+    return {"op": "conv", "weight": f"{name}.weight", "bias": bias, "stride": stride}
+
+
+def _pair(size: int | Sequence[int]) -> list[int]:
+    return [size, size] if isinstance(size, int) else list(size)
 
 
 def _name(prefix: str, path: tuple[str, ...], plain: bool) -> str:
@@ -240,11 +276,3 @@ def _name(prefix: str, path: tuple[str, ...], plain: bool) -> str:
 
 def _leaves(weights: Weights) -> dict[tuple[str, ...], Any]:
     return dict(flatten_dict(weights))  # type: ignore[no-untyped-call]
-
-
-def _orthogonal(fan_in: int, fan_out: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """``[fan_in, fan_out]`` with orthonormal rows or columns, uniform over all of them (Mezzadri 2007)."""
-    tall = rng.standard_normal((max(fan_in, fan_out), min(fan_in, fan_out)))
-    q, r = np.linalg.qr(tall)
-    q = q * np.sign(np.diag(r))
-    return q if fan_in >= fan_out else q.T

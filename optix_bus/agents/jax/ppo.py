@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import jax
@@ -12,16 +13,21 @@ import optax  # type: ignore[import-untyped]
 from flax import linen as nn
 
 from optix_bus.agents.cards.ppo import PPO
+from optix_bus.agents.experience import Experience
+from optix_bus.agents.first_window import check_policy
 from optix_bus.agents.heads import Head, head_for
+from optix_bus.agents.images import is_image
 from optix_bus.agents.jax.acting import FlaxActing
 from optix_bus.agents.jax.device import resolve_device
 from optix_bus.agents.jax.distributions import HOW
+from optix_bus.agents.jax.images import build_cnn, image_weights
 from optix_bus.agents.jax.networks import (
     Weights,
     build_mlp,
     check_networks,
     initial_weights,
     orthogonal_weights,
+    shape_of,
 )
 from optix_bus.agents.jax.parts import FlaxParts
 from optix_bus.agents.jax.ppo_program import Networks
@@ -39,15 +45,17 @@ ADAM = optax.scale_by_adam(eps=1e-5)
 class FlaxPPOAgent(ProbableActing, PolicyLearner):
     """PPO with the clipped objective and GAE, each update one compiled program; see `TorchPPOAgent`.
 
-    The first window of a kind compiles for about a second; others of similar length, and every change of a
-    number, use the same program. `optix_bus.agents.jax.device.use_compilation_cache` keeps programs on disk.
+    The first window of a kind compiles for about a second, of images for some five; others of similar length,
+    and every change of a number, use the same program.
+    `optix_bus.agents.jax.device.use_compilation_cache` keeps programs on disk.
 
     Args:
         obs_dim: numbers in one observation, or its shape.
         n_actions: logits of the actor: one for each action, counted from 0; with ``spaces`` of several
             choices at once (MultiDiscrete) those of all side by side, of yes or no (MultiBinary) one each.
         hyperparams: what differs from the card's defaults.
-        hidden_size: units of both layers of both networks, or the sizes of all their layers.
+        hidden_size: units of both layers of both networks, or the sizes of all their layers. Where ``spaces``
+            say that observations are images, the networks are `optix_bus.agents.jax.images.build_cnn`.
         seed: of weights, acting, shuffling and perturbing; None draws one.
         actor: your own network, a ``flax.linen`` module: observations ``[B, *obs_shape]`` float32 to logits
             ``[B, n_actions]``. A ``Sequential`` of plain layers also acts in NumPy.
@@ -108,12 +116,18 @@ class FlaxPPOAgent(ProbableActing, PolicyLearner):
                 "multi_discrete or multi_binary ones"
             )
         one_hot = spaces.observation.n if spaces.observation.kind == "discrete" else 0
-        modules, weights = {}, {}
+        modules: dict[str, Any] = {}
+        weights: dict[str, Weights] = {}
         for name, given, outputs, gain in (("actor", actor, n_actions, 0.01), ("critic", critic, 1, 1.0)):
+            if given is None and is_image(spaces.observation):
+                modules[name] = build_cnn(outputs, shape=shape)
+                weights[name] = image_weights(shape, outputs, gain, rng)
+                continue
             modules[name], weights[name] = _network(given, shape, sizes, outputs, gain, one_hot, rng)
         networks = Networks.of(modules["actor"], modules["critic"])
         wanted = {"actor": n_actions, "critic": 1}
         check_networks({name: (modules[name], weights[name], wanted[name]) for name in modules}, spaces)
+        self._known_shape = spaces.observation.shape
         self._way = JaxPPO(networks, weights, ADAM if optimizer is None else optimizer, where, self._choices)
         super().__init__(hyperparams, obs_normalizer, reward_normalizer, seed)
 
@@ -137,6 +151,13 @@ class FlaxPPOAgent(ProbableActing, PolicyLearner):
     def reset_cache(self) -> None:
         """Look at the weights again before the next action; every change through the agent does so itself."""
         self._acting.forget()
+
+    def _check_sizes(self, experience: Experience) -> None:
+        actor, critic = (
+            partial(shape_of, self._way.modules[name], self._way.weights[name])
+            for name in ("actor", "critic")
+        )
+        check_policy(experience, self._choices, "actor", actor, critic)
 
     def _actions(self) -> Head:
         return self._choices

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from optix_bus.agents.cards.dqn import DQN
 from optix_bus.agents.epsilon import Epsilon
 from optix_bus.agents.experience import Experience
-from optix_bus.agents.first_window import check_shape
+from optix_bus.agents.first_window import HeldAgainstWindows, check_shape
 from optix_bus.agents.masked_acting import MaskedActing
 from optix_bus.agents.q_learning import learn_values
 from optix_bus.agents.tensorflow.base import trainable
@@ -22,7 +22,7 @@ from optix_bus.rl import ObsNormalizer
 from optix_bus.types import EpisodeData, HyperparamSet, SpaceSpec
 
 
-class TFDQNAgent(MaskedActing, TensorFlowReplayLearner):
+class TFDQNAgent(HeldAgainstWindows, MaskedActing, TensorFlowReplayLearner):
     """Values of discrete actions from a replay; double, with priorities and n-step returns where asked for.
 
     Epsilon, learning and the takeover by the target network follow the steps of the environment and the
@@ -47,8 +47,6 @@ class TFDQNAgent(MaskedActing, TensorFlowReplayLearner):
     default_param_bounds: ClassVar[dict[str, tuple[float, float]]] = dict(DQN.bounds)
     default_log_params: ClassVar[Sequence[str]] = list(DQN.log_params)
     default_min_episodes_before_dormant: ClassVar[int] = DQN.min_episodes_before_dormant
-    #: Whether the network has been held against a window.
-    _sizes_known = False
 
     def __init__(
         self,
@@ -64,7 +62,7 @@ class TFDQNAgent(MaskedActing, TensorFlowReplayLearner):
     ) -> None:
         check_built("q_network", q_network, spaces)
         _check(q_network, n_actions, spaces)
-        self._sizes_known = spaces is not None
+        self._known_shape = None if spaces is None else spaces.observation.shape
         self._epsilon = Epsilon()
         self._n_actions = int(n_actions)
         self._q_network = q_network
@@ -120,9 +118,8 @@ class TFDQNAgent(MaskedActing, TensorFlowReplayLearner):
             self._learning_rng,
             self._n_actions,
             self._obs_normalizer,
-            None if self._sizes_known else self._check_sizes,
+            self._check_window,
         )
-        self._sizes_known = True
         self._weights_changed(self.policy_version + 1)
         return {**report, "epsilon": self.epsilon}
 

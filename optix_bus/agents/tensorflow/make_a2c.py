@@ -32,8 +32,6 @@ def make_a2c(
     if isinstance(head, Gaussian):
         outputs, log_std = head.dim, (math.log(0.5),) * head.dim
     with tf.device(resolve_device(device)):
-        model, critic = policy_and_value(
-            spaces, (64, 64) if hidden_sizes is None else hidden_sizes, outputs, seed, log_std
-        )
+        model, critic = policy_and_value(spaces, hidden_sizes, outputs, seed, log_std)
         optimizer = PlainRMSprop(params.params["learning_rate"], rho=0.99, epsilon=1e-5)
         return TFAgent(model, optimizer, params, critic=critic, seed=seed, spaces=spaces)

@@ -13,6 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from optix_bus.agents.acting.order import is_convolutional, is_feed_forward
+from optix_bus.agents.kernels import kernel_of, orthogonal, stored_shape, stored_weights
+from optix_bus.agents.tensorflow.images import ImageFlatten, ImageInput
 from optix_bus.errors import ConfigurationError, Unsuitable
 from optix_bus.types import SpaceSpec
 
@@ -28,7 +31,6 @@ _ACTIVATIONS: dict[Any, tuple[str, float | None] | None] = {
     keras.activations.elu: ("elu", 1.0),
     keras.activations.leaky_relu: ("leaky_relu", 0.2),
 }
-_FRONTS = ("one_hot", "flatten")
 
 
 class OneHot(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
@@ -88,7 +90,7 @@ class Held:
     Attributes:
         name: of the array.
         variable: of Keras.
-        transposed: the array is ``[out, in]``, as everywhere in the library; Keras keeps ``[in, out]``.
+        transposed: Keras keeps a kernel, see `optix_bus.agents.kernels`.
     """
 
     name: str
@@ -98,17 +100,17 @@ class Held:
     def array(self) -> Array:
         """A copy of the weights of now."""
         value = np.array(memoryview(read(self.variable)), order="C")
-        return np.ascontiguousarray(value.T) if self.transposed else value
+        return stored_weights(value) if self.transposed else value
 
     def assign(self, array: Array) -> None:
         """Put an array into force; its shape has been checked."""
-        self.variable.assign(np.asarray(array.T if self.transposed else array))
+        self.variable.assign(np.asarray(kernel_of(array) if self.transposed else array))
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the array."""
         shape = tuple(int(size) for size in self.variable.shape)
-        return shape[::-1] if self.transposed else shape
+        return stored_shape(shape) if self.transposed else shape
 
 
 def read(variable: Any) -> Any:
@@ -142,7 +144,7 @@ def build_mlp(
     sizes = [inputs, *hidden_sizes, outputs]
     for layer, (fan_in, fan_out) in zip(dense, itertools.pairwise(sizes), strict=True):
         gain = output_gain if layer is dense[-1] else math.sqrt(2.0)
-        layer.kernel.assign((gain * _orthogonal(fan_in, fan_out, rng)).astype(np.float32))
+        layer.kernel.assign((gain * orthogonal(fan_in, fan_out, rng)).astype(np.float32))
     return network
 
 
@@ -164,13 +166,6 @@ def build_relu_mlp(
             for variable in (layer.kernel, layer.bias):
                 variable.assign(rng.uniform(-bound, bound, tuple(variable.shape)).astype(np.float32))
     return network
-
-
-def _orthogonal(rows: int, columns: int, rng: np.random.Generator) -> Array:
-    # Saxe et al. 2014, https://arxiv.org/abs/1312.6120; the signs make the draw uniform (Mezzadri 2007).
-    q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
-    q *= np.sign(np.diag(r))
-    return q if rows >= columns else q.T
 
 
 def check_built(name: str, model: Any, spaces: SpaceSpec | None) -> None:
@@ -260,14 +255,12 @@ def _walk(model: Any, prefix: str) -> tuple[list[dict[str, Any]] | None, list[He
     layers: list[dict[str, Any]] = []
     variables: list[Held] = []
     known = _collect(model, prefix, layers, variables)
-    linear = [number for number, layer in enumerate(layers) if layer["op"] == "linear"]
-    fronts = [number for number, layer in enumerate(layers) if layer["op"] in _FRONTS]
-    if not known or not linear or len({id(each.variable) for each in variables}) != len(model.variables):
+    if not known or not layers or len({id(each.variable) for each in variables}) != len(model.variables):
         return None, []
-    in_front = len(fronts) <= 1 and all(number < linear[0] for number in fronts) and linear[0] == len(fronts)
-    flat = bool(fronts) or len(model.input_shape) == 2
-    behind = any(layer["op"] == "append_constant" for layer in layers[:-1])
-    return (layers, variables) if in_front and flat and not behind else (None, [])
+    if layers[0]["op"] == "image":  # other images have their channels behind, where NumPy has them in front
+        return (layers, variables) if is_convolutional(layers) else (None, [])
+    flat = layers[0]["op"] in ("one_hot", "flatten") or len(model.input_shape) == 2
+    return (layers, variables) if flat and is_feed_forward(layers) else (None, [])
 
 
 def _collect(model: Any, prefix: str, layers: list[dict[str, Any]], variables: list[Held]) -> bool:
@@ -275,7 +268,7 @@ def _collect(model: Any, prefix: str, layers: list[dict[str, Any]], variables: l
         return all(_collect(layer, prefix, layers, variables) for layer in model.layers)
     if type(model) is keras.layers.InputLayer:
         return True
-    if type(model) is keras.layers.Dense:
+    if type(model) in (keras.layers.Dense, keras.layers.Conv2D):
         if model.compute_dtype != "float32" or getattr(model, "quantization_mode", None) or model.lora_rank:
             return False
         place = f"{prefix}.{len(layers)}"
@@ -284,12 +277,20 @@ def _collect(model: Any, prefix: str, layers: list[dict[str, Any]], variables: l
             variables.append(Held(f"{place}.bias", model.bias))
         bias = None if model.bias is None else f"{place}.bias"
         layers.append({"op": "linear", "weight": f"{place}.weight", "bias": bias})
+        if type(model) is keras.layers.Conv2D:
+            layers[-1] |= {"op": "conv", "stride": list(model.strides)}
+            plain = model.padding == "valid" and model.dilation_rate == (1, 1) and model.groups == 1
+            if not plain or model.data_format != "channels_last":
+                return False
         return _activate(model.activation, layers)
     if type(model) is AppendConstant:
         name = f"{prefix}.{len(layers)}.value"
         variables.append(Held(name, model.value))
         layers.append({"op": "append_constant", "value": name})
         return bool(model.compute_dtype == "float32")
+    if type(model) in (keras.layers.Flatten, ImageFlatten):
+        layers.append({"op": "flatten"})
+        return (type(model) is ImageFlatten) == any(layer["op"] == "conv" for layer in layers)
     if type(model) is keras.layers.Activation:
         return _activate(model.activation, layers)
     if type(model) not in _LAYERS:
@@ -340,7 +341,7 @@ def _functional() -> type:
 
 _LAYERS: dict[type, Callable[[Any], dict[str, Any] | None]] = {
     OneHot: lambda layer: {"op": "one_hot", "n": layer.n},
-    keras.layers.Flatten: lambda layer: {"op": "flatten"},
+    ImageInput: lambda layer: {"op": "image", "channels_last": layer.channels_last},
     keras.layers.ReLU: _relu,
     keras.layers.ELU: lambda layer: {"op": "elu", "parameter": float(layer.alpha)},
     keras.layers.LeakyReLU: lambda layer: {"op": "leaky_relu", "parameter": float(layer.negative_slope)},

@@ -67,7 +67,7 @@ class PPOLearner(PolicyLearner, TensorFlowLearner):
             if outputs is not None:
                 check_outputs("actor", actor, inputs, outputs, name)
             check_outputs("critic", critic, inputs, 1, name)
-            self._sizes_known = outputs is not None
+            self._known_shape = None if outputs is None else inputs
 
     @property
     def _models(self) -> Mapping[str, Any]:

@@ -64,7 +64,7 @@ class TorchDQNAgent(TorchQAgent):
         replay_path: str | None = None,
     ) -> None:
         check_q_network(q_network, n_actions, spaces)
-        self._sizes_known = spaces is not None
+        self._known_shape = None if spaces is None else spaces.observation.shape
         self._epsilon = Epsilon()
         self._fast = fast
         super().__init__(

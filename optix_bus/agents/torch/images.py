@@ -9,15 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from optix_bus.agents.acting.activations import NAMES
-from optix_bus.agents.images import channels_last, image_size
-from optix_bus.agents.torch.networks import collect, describe
-from optix_bus.errors import ConfigurationError
+from optix_bus.agents.acting.order import is_convolutional
+from optix_bus.agents.images import CONVOLUTIONS, channels_last, check_sizes, weight_shapes
+from optix_bus.agents.torch.networks import collect
 from optix_bus.types import SpaceSpec
-
-#: Filters, their size and their stride, and the units behind them.
-_CONVOLUTIONS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
-_UNITS = 512
 
 
 class ImageInput(nn.Module):
@@ -54,22 +49,21 @@ def build_cnn(
         output_gain: of the weights of the last layer.
         generator: draws all weights.
     """
-    channels, height, width = image_size(shape)
     layers: list[nn.Module] = [ImageInput(channels_last(shape))]
-    for filters, size, stride in _CONVOLUTIONS:
+    *convolutions, first, last = weight_shapes(shape, outputs)
+    for (filters, channels, size, _), (_, _, stride) in zip(convolutions, CONVOLUTIONS, strict=True):
         convolution = nn.utils.skip_init(nn.Conv2d, channels, filters, size, stride)  # type: ignore[no-untyped-call]
         layers += [convolution, nn.ReLU()]
-        channels, height, width = filters, (height - size) // stride + 1, (width - size) // stride + 1
-    for fan_in, fan_out in ((channels * height * width, _UNITS), (_UNITS, outputs)):
+    layers.append(nn.Flatten())
+    for fan_out, fan_in in (first, last):
         layers += [nn.utils.skip_init(nn.Linear, fan_in, fan_out), nn.ReLU()]  # type: ignore[no-untyped-call]
-    layers = [*layers[:7], nn.Flatten(), *layers[7:-1]]
     trained = [layer for layer in layers if isinstance(layer, nn.Conv2d | nn.Linear)]
     for layer in trained:
         gain = output_gain if layer is trained[-1] else math.sqrt(2.0)
         nn.init.orthogonal_(layer.weight, gain, generator=generator)
         assert layer.bias is not None
         nn.init.zeros_(layer.bias)
-    return nn.Sequential(*layers)
+    return nn.Sequential(*layers[:-1])
 
 
 def images_network(
@@ -85,11 +79,7 @@ def images_network(
     Raises:
         ConfigurationError: hidden sizes were asked for, which it does not have.
     """
-    if hidden_sizes is not None:
-        raise ConfigurationError(
-            f"hidden_sizes are {list(hidden_sizes)}, but the network for images of {spaces.environment} has "
-            "sizes of its own; leave them out, or pass your own networks to the agent"
-        )
+    check_sizes(spaces, hidden_sizes)
     return build_cnn(spaces.observation.shape, outputs, output_gain=output_gain, generator=generator)
 
 
@@ -101,32 +91,21 @@ def describe_images(module: nn.Module, prefix: str) -> list[dict[str, Any]] | No
     """
     if type(module) is not nn.Sequential or module._forward_hooks or module._forward_pre_hooks:
         return None
-    children = list(module._modules.items())
-    cut = next((number for number, (_, layer) in enumerate(children) if type(layer) is nn.Flatten), 0)
-    front: list[dict[str, Any]] = []
-    for number, (name, layer) in enumerate(children[:cut]):
-        if not _collect_front(layer, f"{prefix}.{name}", front) or (number and front[-1]["op"] == "image"):
+    layers: list[dict[str, Any]] = []
+    for name, layer in module._modules.items():
+        if not _collect(layer, f"{prefix}.{name}", layers):
             return None
-    behind: list[dict[str, Any]] = []
-    for name, layer in children[cut + 1 :]:
-        if layer is None or not collect(layer, f"{prefix}.{name}", behind):
-            return None
-    # Whether the order of what stands behind makes sense is known there.
-    fits = describe(nn.Sequential(*(layer for _, layer in children[cut + 1 :] if layer is not None)), prefix)
-    if fits is None or fits[0]["op"] != "linear" or not any(layer["op"] == "conv" for layer in front):
-        return None
-    return [*front, {"op": "flatten"}, *behind]
+    return layers if is_convolutional(layers) else None
 
 
-def _collect_front(layer: nn.Module | None, prefix: str, layers: list[dict[str, Any]]) -> bool:
+def _collect(layer: nn.Module | None, prefix: str, layers: list[dict[str, Any]]) -> bool:
     if layer is None or layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer):
         return False
     if type(layer) is ImageInput:
         layers.append({"op": "image", "channels_last": layer.channels_last})
         return True
     if type(layer) is not nn.Conv2d:
-        before = len(layers)
-        return collect(layer, prefix, layers) and all(each["op"] in NAMES for each in layers[before:])
+        return collect(layer, prefix, layers)
     plain = layer.padding in ((0, 0), "valid") and layer.dilation == (1, 1) and layer.groups == 1
     if not plain or layer.weight.dtype is not torch.float32:
         return False

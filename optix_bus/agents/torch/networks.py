@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from optix_bus.agents.acting.order import is_feed_forward
 from optix_bus.errors import Unsuitable
 from optix_bus.types import SpaceSpec
 
@@ -195,12 +196,7 @@ def describe(module: nn.Module, prefix: str) -> list[dict[str, Any]] | None:
     layers: list[dict[str, Any]] = []
     if not collect(module, prefix, layers):
         return None
-    fronts = [number for number, layer in enumerate(layers) if layer["op"] in ("one_hot", "flatten")]
-    linears = [layer for layer in layers if layer["op"] == "linear"]
-    first_linear = next((n for n, layer in enumerate(layers) if layer["op"] == "linear"), -1)
-    in_front = all(number < first_linear for number in fronts) and first_linear == len(fronts)
-    behind = any(layer["op"] == "append_constant" for layer in layers[:-1])
-    return layers if linears and in_front and len(fronts) <= 1 and not behind else None
+    return layers if is_feed_forward(layers) else None
 
 
 def collect(module: nn.Module, prefix: str, layers: list[dict[str, Any]]) -> bool:

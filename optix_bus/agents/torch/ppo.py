@@ -75,7 +75,7 @@ class PPOLearner(PolicyLearner, TorchLearner):
         self._given_head = head_for(spaces.action) if head is None and spaces is not None else head
         if spaces is not None and self._given_head is not None:
             check_networks(self._actor, self._critic, spaces, self._given_head.outputs)
-            self._sizes_known = True
+            self._known_shape = spaces.observation.shape
         super().__init__(hyperparams, where, obs_normalizer, reward_normalizer, seed)
         self._fast = fast
         if fast is True:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from optix_bus.agents.experience import Experience
-from optix_bus.agents.first_window import check_shape
+from optix_bus.agents.first_window import HeldAgainstWindows, check_shape
 from optix_bus.agents.masked_acting import MaskedActing
 from optix_bus.agents.off_policy import OffPolicyMemory
 from optix_bus.agents.q_learning import QUpdate, learn_values
@@ -32,7 +32,7 @@ class TorchQUpdate(QUpdate, Protocol):
         ...
 
 
-class TorchQAgent(MaskedActing, ReplayLearner, TorchLearner):
+class TorchQAgent(HeldAgainstWindows, MaskedActing, ReplayLearner, TorchLearner):
     """A network, its target, a replay and clocks. A subclass says how a gradient step is made.
 
     Args:
@@ -45,9 +45,6 @@ class TorchQAgent(MaskedActing, ReplayLearner, TorchLearner):
         seed: of acting and drawing; None takes it from torch's generator.
         replay_path: folder for the files of a mapped replay, see `optix_bus.rl.ReplayBuffer`.
     """
-
-    #: Whether the network has been held against a window.
-    _sizes_known = False
 
     def __init__(
         self,
@@ -114,10 +111,9 @@ class TorchQAgent(MaskedActing, ReplayLearner, TorchLearner):
             self._learning_rng,
             self._n_actions,
             self._obs_normalizer,
-            None if self._sizes_known else self._check_sizes,
+            self._check_window,
         )
         way.finish()
-        self._sizes_known = True
         self._weights_changed(self.policy_version + 1)
         return report
 

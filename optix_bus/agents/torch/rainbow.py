@@ -78,11 +78,12 @@ class TorchRainbowDQNAgent(TorchQAgent):
                 f"{spaces.environment} has {spaces.action.n or ''} {spaces.action.kind} actions, "
                 f"but n_actions is {n_actions}"
             )
-        self._sizes_known = spaces is not None or obs_dim is not None
         if spaces is not None:
-            self._check_network(spaces.observation.shape)
+            self._known_shape = spaces.observation.shape
         elif obs_dim is not None:
-            self._check_network((obs_dim,))
+            self._known_shape = (obs_dim,)
+        if self._known_shape is not None:
+            self._check_network(self._known_shape)
 
     def set_hyperparams(self, hyperparams: HyperparamSet | Mapping[str, Any]) -> None:
         """Put the given hyperparameters into force; those not named stay.
