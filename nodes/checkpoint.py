@@ -15,14 +15,18 @@ from optix_bus.messages import (
     RollbackRequested,
     RolledBack,
     SnapshotSaved,
+    VariantAdmitted,
+    VariantDismissed,
     VariantRequested,
+    VariantSeeded,
     VariantSpawned,
+    VariantUpdated,
 )
 from optix_bus.messages.plain import as_plain, from_plain
-from optix_bus.nesting import join, split
+from optix_bus.nesting import by_number, join, split
 from optix_bus.runtime.node import Context, Node, Site, handles
 from optix_bus.types import EvalMetrics, HyperparamSet, NamedArrays, PolicySnapshot
-from optix_bus.versions import VersionShelf
+from optix_bus.versions import VersionShelf, first_version, variant_of
 
 _POLICY, _BEST = "policy-", "best"
 
@@ -46,9 +50,10 @@ class CheckpointNode(Node):
     being misled by it.
     """
 
-    emits = (SnapshotSaved, RolledBack, VariantSpawned)
+    emits = (SnapshotSaved, RolledBack, VariantSpawned, VariantSeeded)
     settings = CheckpointSettings
-    noted = (PolicyUpdated, CollectWindow)
+    noted = (PolicyUpdated, CollectWindow, VariantUpdated, VariantDismissed)
+    optional = (VariantUpdated,)
 
     def __init__(self, registry: CheckpointRegistry) -> None:
         self._registry = registry
@@ -57,6 +62,8 @@ class CheckpointNode(Node):
         self._rollbacks = 0
         # Descent of each variant with its first policy version (-1: not yet there), oldest first.
         self._variants: list[tuple[int, dict[str, Any]]] = []
+        # Of variants with nodes of their own, those that are there: the policy that acts, and the newest.
+        self._shelves: dict[int, VersionShelf[NamedArrays]] = {}
 
     @classmethod
     def build(cls, settings: CheckpointSettings, site: Site) -> CheckpointNode:
@@ -75,13 +82,20 @@ class CheckpointNode(Node):
         }
         if self._variants:
             facts["variants"] = self._variants
+        if self._shelves:
+            facts["shelves"] = {number: shelf.evaluated for number, shelf in self._shelves.items()}
+        for shelf in self._shelves.values():
+            parts.update({f"{_POLICY}{version}": policy for version, policy in shelf.items.items()})
         return join(parts, facts)
 
     def load_state(self, state: NamedArrays) -> Sequence[str]:
         parts, facts = split(state)
         best = parts.pop(_BEST, None)
         policies = {int(name.removeprefix(_POLICY)): policy for name, policy in parts.items()}
-        self._policies.load(policies, facts["evaluated"])
+        shelves = by_number(facts.get("shelves", {}))
+        for number, evaluated in {0: facts["evaluated"], **shelves}.items():
+            own = {version: policy for version, policy in policies.items() if variant_of(version) == number}
+            self._shelf(number).load(own, evaluated)
         self._rollbacks = int(facts["rollbacks"])
         self._variants = [(int(version), lineage) for version, lineage in facts.get("variants", ())]
         self._best = None
@@ -97,13 +111,24 @@ class CheckpointNode(Node):
         if event.origin == "variant" and self._variants:
             self._variants[-1] = (event.version, self._variants[-1][1])
 
+    @handles(VariantUpdated)
+    def on_variant_policy(self, event: VariantUpdated, ctx: Context) -> None:
+        self._shelf(event.variant).put(event.version, ctx.read_blob(event.policy))
+
+    @handles(VariantDismissed)
+    def on_dismissed(self, event: VariantDismissed, ctx: Context) -> None:
+        self._shelves.pop(event.variant, None)
+
     @handles(CollectWindow)
     def on_collect(self, event: CollectWindow, ctx: Context) -> None:
         self._policies.plan(event.policy_version, event.evaluate)
+        for shelf in self._shelves.values():
+            if shelf.items:
+                shelf.plan(max(shelf.items), event.evaluate)
 
     @handles(PolicyPromoted)
     def on_promoted(self, event: PolicyPromoted, ctx: Context) -> None:
-        policy = self._policies.get(event.policy_version)
+        policy = self._shelf(variant_of(event.policy_version)).get(event.policy_version)
         best = self._best
         parent = "" if best is None else best.snapshot_id
         snapshot = self._write(event, policy, parent, ctx.now)
@@ -144,15 +169,7 @@ class CheckpointNode(Node):
     def on_variant(self, event: VariantRequested, ctx: Context) -> None:
         """Clone the best for the learner, and remember where the clone comes from."""
         best = self._best
-        parent = "" if best is None else best.snapshot_id
-        lineage = {
-            "variant": event.variant,
-            "parent": parent,
-            "noise_scale": event.noise_scale,
-            "weight_noise": event.weight_noise,
-            "seed": event.seed,
-        }
-        self._variants.append((-1, lineage))
+        parent = self._descend(event, -1)
         policy = None if best is None or event.made else best.policy
         ctx.emit(
             VariantSpawned(
@@ -166,6 +183,41 @@ class CheckpointNode(Node):
                 policy=None if policy is None else ctx.write_blob("variant", event.variant, policy),
             )
         )
+
+    @handles(VariantAdmitted)
+    def on_admitted(self, event: VariantAdmitted, ctx: Context) -> None:
+        """Clone the best for the nodes of a variant."""
+        parent = self._descend(event, first_version(event.variant))
+        self._shelf(event.variant)
+        best = self._best
+        ctx.emit(
+            VariantSeeded(
+                window=event.window,
+                variant=event.variant,
+                snapshot_id=parent,
+                params=event.params,
+                weight_noise=event.weight_noise,
+                seed=event.seed,
+                policy=None if best is None else ctx.write_blob("variant", event.variant, best.policy),
+            )
+        )
+
+    def _shelf(self, variant: int) -> VersionShelf[NamedArrays]:
+        """Where the policies of a variant are; 0 is the learner of the topology, whatever it goes on from."""
+        return self._policies if not variant else self._shelves.setdefault(variant, VersionShelf())
+
+    def _descend(self, event: VariantRequested | VariantAdmitted, first: int) -> str:
+        """Note where a variant comes from, and its first version where that is known; the parent."""
+        parent = "" if self._best is None else self._best.snapshot_id
+        lineage = {
+            "variant": event.variant,
+            "parent": parent,
+            "noise_scale": event.noise_scale,
+            "weight_noise": event.weight_noise,
+            "seed": event.seed,
+        }
+        self._variants.append((first, lineage))
+        return parent
 
     def _lineage(self, version: int) -> dict[str, Any]:
         """Descent of a policy version; empty where it is of no variant."""

@@ -53,6 +53,7 @@ class EvaluatorNode(Node):
 
     emits = (WindowScored,)
     settings = EvaluatorSettings
+    for_variants = "nodes.variant_evaluator:VariantEvaluatorNode"
 
     def __init__(self, evaluator: BaseEvaluator, *, validation: bool) -> None:
         self._evaluator = evaluator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from optix_bus.errors import ConfigurationError, LearningFailure
 from optix_bus.interfaces import ArrayAgent, Replaying
@@ -19,6 +19,8 @@ from optix_bus.messages import (
     RolledBack,
     RunStarted,
     StopRequested,
+    VariantCollected,
+    VariantSeeded,
     VariantSpawned,
     WindowCollected,
 )
@@ -43,9 +45,20 @@ class LearnerNode(Node):
     a run with a journal, which can be replayed.
     """
 
-    emits = (AgentDescribed, PolicyUpdated, HyperparametersChanged, ExternallyScored)
+    emits: ClassVar[tuple[type[Event], ...]] = (
+        AgentDescribed,
+        PolicyUpdated,
+        HyperparametersChanged,
+        ExternallyScored,
+    )
     settings = LearnerSettings
-    optional = (HyperparametersProposed, RolledBack, StopRequested, VariantSpawned)
+    for_variants = "nodes.variant_learner:VariantLearnerNode"
+    optional: ClassVar[tuple[type[Event], ...]] = (
+        HyperparametersProposed,
+        RolledBack,
+        StopRequested,
+        VariantSpawned,
+    )
 
     def __init__(self, agent: Any, *, score: Callable[[Any], float] | None = None, name: str = "") -> None:
         self._name = name
@@ -146,17 +159,7 @@ class LearnerNode(Node):
         if self._score is not None and event.evaluate:
             score = float(self._score(self._agent))
             ctx.emit(ExternallyScored(window=event.window, policy_version=event.policy_version, score=score))
-        if isinstance(self._agent, ArrayAgent):
-            self._agent.reseed(ctx.rng("learn", event.window))
-        data = unpack(ctx.read_blob(event.data), ctx.now)
-        data.metadata["learner_version"] = self._version
-        try:
-            diagnostics = _numbers(self._agent.learn(data), event.window)
-        except LearningFailure as failure:
-            if not self._name:
-                raise
-            again = f"optix-bus replay --all --break 'WindowCollected and window == {event.window}' --pdb"
-            raise LearningFailure(f"{failure}. To see it again in '{self._name}': {again}") from failure
+        diagnostics = self._learn(event, ctx)
         self._version += 1
         self._forget_before(event.hyperparams_version)
         self._take_news(ctx)
@@ -196,12 +199,7 @@ class LearnerNode(Node):
         """Go on from a clone of the best policy with noise, as a version of its own."""
         if self._stopped:
             return  # the run is ending: the best policy comes next
-        if event.policy is not None:
-            restore(self._agent, ctx.read_blob(event.policy))
-        if event.weight_noise > 0.0:
-            self._perturb(event, ctx)
-        if event.params:
-            self._agent.set_hyperparams(HyperparamSet(dict(event.params), event.window, ctx.now))
+        self._become(event, ctx)
         self._current = max(self._params) + 1
         params = self._params[self._current] = dict(self._agent.get_hyperparams().params)
         ctx.emit(
@@ -214,11 +212,35 @@ class LearnerNode(Node):
     def on_stop(self, event: StopRequested, ctx: Context) -> None:
         self._stopped = True
 
-    def _perturb(self, event: VariantSpawned, ctx: Context) -> None:
+    def _learn(self, event: WindowCollected | VariantCollected, ctx: Context) -> dict[str, float]:
+        """Let the agent learn from a window; its diagnostics."""
         if isinstance(self._agent, ArrayAgent):
-            self._agent.reseed(ctx.rng("variant", event.seed))
+            self._agent.reseed(ctx.rng("learn", event.window))
+        data = unpack(ctx.read_blob(event.data), ctx.now)
+        data.metadata["learner_version"] = self._version
         try:
-            self._agent.perturb_weights(event.weight_noise)
+            return _numbers(self._agent.learn(data), event.window)
+        except LearningFailure as failure:
+            if not self._name:
+                raise
+            which = f"{type(event).__name__} and window == {event.window}"
+            again = f"optix-bus replay --all --break '{which}' --pdb"
+            raise LearningFailure(f"{failure}. To see it again in '{self._name}': {again}") from failure
+
+    def _become(self, event: VariantSpawned | VariantSeeded, ctx: Context) -> None:
+        """A clone of the best policy with noise, and with the variant's hyperparameters."""
+        if event.policy is not None:
+            restore(self._agent, ctx.read_blob(event.policy))
+        if event.weight_noise > 0.0:
+            self._perturb(event.weight_noise, event.seed, ctx)
+        if event.params:
+            self._agent.set_hyperparams(HyperparamSet(dict(event.params), event.window, ctx.now))
+
+    def _perturb(self, weight_noise: float, seed: int, ctx: Context) -> None:
+        if isinstance(self._agent, ArrayAgent):
+            self._agent.reseed(ctx.rng("variant", seed))
+        try:
+            self._agent.perturb_weights(weight_noise)
         except NotImplementedError as error:
             raise ConfigurationError(
                 f"{error}; write weight_noise: 0 for the policy manager, or give the agent perturb_weights"

@@ -16,6 +16,8 @@ from optix_bus.messages import (
     HyperparametersChanged,
     PolicyUpdated,
     StopRequested,
+    VariantCollected,
+    VariantEvaluationRequested,
     WindowCollected,
 )
 from optix_bus.messages.collection import Purpose, Role
@@ -39,16 +41,17 @@ class PipelineNode(Node):
     one it builds the acting half of each policy version from the learner's blob.
     """
 
-    emits = (WindowCollected,)
+    emits: ClassVar[tuple[type[Event], ...]] = (WindowCollected,)
     roles = ("train", "validation")
+    for_variants = "nodes.variant_pipeline:VariantPipelineNode"
     settings = PipelineSettings
-    noted = (PolicyUpdated, HyperparametersChanged)
+    noted: ClassVar[tuple[type[Event], ...]] = (PolicyUpdated, HyperparametersChanged)
     only_in_role: ClassVar[dict[str, str]] = {
         "episodes": "validation",
         "max_evaluation_steps": "validation",
         "window_steps": "train",
     }
-    optional = (EvaluationRequested, HyperparametersChanged, StopRequested)
+    optional: ClassVar[tuple[type[Event], ...]] = (EvaluationRequested, HyperparametersChanged, StopRequested)
 
     def __init__(self, pipeline: Any, role: Role = "train", *, agent: Any = None, episodes: int = 20) -> None:
         self._pipeline = pipeline
@@ -123,11 +126,11 @@ class PipelineNode(Node):
     def repeat(self, event: Event, ctx: Context, recorded: Sequence[Event]) -> None:
         """Count what is on record instead of collecting other windows than those that were learnt from."""
         if isinstance(event, CollectWindow):
-            self._plan(event)
-        elif not isinstance(event, EvaluationRequested):
+            self._plan(*self._asked(event))
+        elif not isinstance(event, EvaluationRequested | VariantEvaluationRequested):
             self.handle(event, ctx)
         for answer in recorded:
-            if isinstance(answer, WindowCollected):
+            if isinstance(answer, WindowCollected | VariantCollected):
                 self._total_steps = answer.total_steps
                 if answer.role == "validation":
                     self._episodes_played += answer.episodes
@@ -156,20 +159,19 @@ class PipelineNode(Node):
 
     @handles(CollectWindow)
     def on_collect(self, event: CollectWindow, ctx: Context) -> None:
-        self._plan(event)
+        version, evaluate = self._asked(event)
+        self._plan(version, evaluate)
         if self._stopped:
             return
         if self._role == "train":
-            self._acting(event.policy_version, event.hyperparams_version)
+            self._acting(version, event.hyperparams_version)
             data = self._collect(event.window, ctx)
-        elif event.evaluate:
-            data = self._evaluate(event.policy_version)
+        elif evaluate:
+            data = self._evaluate(version)
         else:
             return
         purpose: Purpose = "train" if self._role == "train" else "score"
-        self._announce(
-            data, purpose, event.window, event.policy_version, event.hyperparams_version, ctx, event.evaluate
-        )
+        self._announce(data, purpose, event.window, version, event.hyperparams_version, ctx, evaluate)
 
     @handles(EvaluationRequested)
     def on_evaluation(self, event: EvaluationRequested, ctx: Context) -> None:
@@ -183,8 +185,12 @@ class PipelineNode(Node):
         version, params = event.policy_version, event.hyperparams_version
         self._announce(data, event.purpose, event.window, version, params, ctx, True)
 
-    def _plan(self, event: CollectWindow) -> None:
-        self._policies.plan(event.policy_version, event.evaluate)
+    def _asked(self, event: CollectWindow) -> tuple[int, bool]:
+        """Which policy is to act, and whether its score is to come."""
+        return event.policy_version, event.evaluate
+
+    def _plan(self, version: int, evaluate: bool) -> None:
+        self._policies.plan(version, evaluate)
         self._frozen = {v: agent for v, agent in self._frozen.items() if v in self._policies}
         self._frozen_params = {v: params for v, params in self._frozen_params.items() if v in self._policies}
 
@@ -202,20 +208,23 @@ class PipelineNode(Node):
         data.metadata["policy_version"] = policy_version
         self._total_steps += data.length
         kind = "window" if self._role == "train" else f"episodes-{purpose}"
-        ctx.emit(
-            WindowCollected(
-                role=self._role,
-                purpose=purpose,
-                window=window,
-                policy_version=policy_version,
-                hyperparams_version=hyperparams_version,
-                evaluate=evaluate,
-                data=ctx.write_blob(kind, window, data),
-                steps=data.length,
-                total_steps=self._total_steps,
-                episodes=len(data.metadata.get("episode_returns", ())),
-            )
+        collected = WindowCollected(
+            role=self._role,
+            purpose=purpose,
+            window=window,
+            policy_version=policy_version,
+            hyperparams_version=hyperparams_version,
+            evaluate=evaluate,
+            data=ctx.write_blob(kind, window, data),
+            steps=data.length,
+            total_steps=self._total_steps,
+            episodes=len(data.metadata.get("episode_returns", ())),
         )
+        ctx.emit(self._said(collected))
+
+    def _said(self, collected: WindowCollected) -> Event:
+        """What was collected, in the words of whom it is collected for."""
+        return collected
 
     def _acting(self, policy_version: int, hyperparams_version: int) -> None:
         """Point the pipeline at exactly this policy version."""

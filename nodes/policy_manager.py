@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from optix_bus.evolution.line import EvolutionLine
 from optix_bus.evolution.mind import EvolutionMind
+from optix_bus.evolution.population import Population
 from optix_bus.evolution.settings import EvolutionSettings
 from optix_bus.messages import (
     AgentDescribed,
@@ -17,6 +18,7 @@ from optix_bus.messages import (
     PolicyUpdated,
     RollbackRequested,
     VariantPruned,
+    VariantScored,
     WindowScored,
 )
 from optix_bus.nesting import from_values, to_values
@@ -30,20 +32,22 @@ _SEEDS = 2**62
 class PolicyManagerNode(Node):
     """One answer to each plateau: spawn, prune, stop or nothing, with its reason and its figures.
 
-    At a spawn the learner goes on from a clone of the best snapshot with noise, so that the run does not end
-    there. The variants of a run are its ensemble; their weights follow rolling validation scores.
+    At a spawn the learner goes on from a clone of the best snapshot with noise, or nodes of the variant's
+    own begin with that (``variants: nodes``), so that the run does not end there. The variants of a run are
+    its ensemble; their weights follow rolling validation scores.
     """
 
     emits = (EnsembleReweighted, VariantPruned, EvolutionDecided, EvolutionReported)
     settings = EvolutionSettings
-    noted = (AgentDescribed, PolicyPromoted, PolicyUpdated, WindowScored)
+    noted = (AgentDescribed, PolicyPromoted, PolicyUpdated, WindowScored, VariantScored)
+    optional = (VariantScored,)
 
     def __init__(self, mind: EvolutionMind) -> None:
         self.mind = mind
 
     @classmethod
     def build(cls, settings: EvolutionSettings, site: Site) -> PolicyManagerNode:
-        return cls(EvolutionLine(settings))
+        return cls(Population(settings) if settings.variants == "nodes" else EvolutionLine(settings))
 
     def state(self) -> NamedArrays:
         return from_values(self.mind.state())
@@ -70,19 +74,17 @@ class PolicyManagerNode(Node):
         if event.purpose == "score":
             self.mind.scored(event.window, event.policy_version, event.score, event.generalization_gap)
 
+    @handles(VariantScored)
+    def on_variant_scored(self, event: VariantScored, ctx: Context) -> None:
+        if event.purpose == "score":
+            self.mind.scored_beside(event.variant, event.score)
+
     @handles(Dormant)
     def on_dormant(self, event: Dormant, ctx: Context) -> None:
-        weights, scores = self.mind.reweigh(event.window)
-        ctx.emit(
-            EnsembleReweighted(
-                window=event.window,
-                weights={str(number): weight for number, weight in weights.items()},
-                scores={str(number): score for number, score in scores.items()},
-            )
-        )
+        self._reweigh(event.window, ctx)
         seed = int(ctx.rng("variant", self.mind.spawns + 1).integers(_SEEDS))
         decision = self.mind.decide(event.window, seed)
-        for pruned in self.mind.prune(decision.action):
+        for pruned in self.mind.prune(decision.action, event.window):
             ctx.emit(
                 VariantPruned(
                     window=event.window, variant=pruned.number, weight=pruned.weight, reason=pruned.reason
@@ -106,5 +108,17 @@ class PolicyManagerNode(Node):
     @handles(RollbackRequested)
     def on_rollback(self, event: RollbackRequested, ctx: Context) -> None:
         if event.final:
+            if self.mind.beside:
+                self._reweigh(event.window, ctx)
             lines = tuple(self.mind.report_lines())
             ctx.emit(EvolutionReported(window=event.window, lines=lines))
+
+    def _reweigh(self, window: int, ctx: Context) -> None:
+        weights, scores = self.mind.reweigh(window)
+        ctx.emit(
+            EnsembleReweighted(
+                window=window,
+                weights={str(number): weight for number, weight in weights.items()},
+                scores={str(number): score for number, score in scores.items()},
+            )
+        )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from optix_bus.loop.book import OpenWindow, Standing, Step, WindowBook
+from optix_bus.loop.book import OpenWindow, Standing, Step
 from optix_bus.loop.cuts import CutPlan
 from optix_bus.loop.evolving import Evolving
 from optix_bus.loop.machine import LoopMachine
+from optix_bus.loop.members import Members
 from optix_bus.loop.settings import SchedulerSettings
 from optix_bus.loop.verdicts import Evaluation, Judgement
 from optix_bus.messages import (
@@ -31,22 +32,30 @@ from optix_bus.messages import (
     RunFinished,
     StopRequested,
     TimerFired,
+    VariantAdmitted,
+    VariantDismissed,
+    VariantEvaluationRequested,
+    VariantPruned,
     VariantRequested,
+    VariantScored,
+    VariantUpdated,
     WindowCollected,
     WindowJudged,
     WindowScored,
 )
+from optix_bus.messages.collection import Role
 from optix_bus.messages.plain import as_plain, from_plain
 from optix_bus.nesting import join, split
 from optix_bus.runtime import loop_words
-from optix_bus.runtime.node import Context, Node, Site, handles
+from optix_bus.runtime.node import Context, Site, handles
+from optix_bus.runtime.variant_joins import VariantJoins
 from optix_bus.stats import t_quantile
 from optix_bus.types import LoopState, NamedArrays
 
 _WATCH = "watch"
 
 
-class SchedulerNode(Node):
+class SchedulerNode(VariantJoins):
     """Acts on complete sets: a window is judged when all facts about it are there, in the order of windows,
     so the order in which independent nodes reach the hub cannot change a decision."""
 
@@ -64,9 +73,12 @@ class SchedulerNode(Node):
         RunFinished,
         CutAnnounced,
         VariantRequested,
+        VariantAdmitted,
+        VariantEvaluationRequested,
+        VariantDismissed,
     )
     settings = SchedulerSettings
-    noted = (AgentDescribed, WindowCollected, ExternallyScored, OptimizerSwitched)
+    noted = (AgentDescribed, WindowCollected, ExternallyScored, OptimizerSwitched, VariantPruned)
     optional = (
         EvolutionDecided,
         EvolutionReported,
@@ -74,6 +86,9 @@ class SchedulerNode(Node):
         OptimizerSwitched,
         StopRequested,
         TimerFired,
+        VariantPruned,
+        VariantScored,
+        VariantUpdated,
     )
 
     def __init__(
@@ -85,13 +100,13 @@ class SchedulerNode(Node):
         lookahead: int = 0,
         cuts: CutPlan | None = None,
         evolution: bool = False,
+        members: Members | None = None,
     ) -> None:
-        self.machine = machine
+        super().__init__(machine, members)
         self._validation = validation
         self._optimizer = optimizer
         self._lookahead = lookahead
         self._cuts = cuts if cuts is not None else CutPlan()
-        self._book = WindowBook()
         self._now = Standing()
         self._evolving = Evolving(evolution)
 
@@ -105,6 +120,7 @@ class SchedulerNode(Node):
             lookahead=settings.lookahead,
             cuts=CutPlan(settings.cut_windows, settings.cut_bytes),
             evolution=site.has_evolution,
+            members=Members(site.variant_nodes if site.has_variant_nodes else None),
         )
 
     def state(self) -> NamedArrays:
@@ -116,6 +132,8 @@ class SchedulerNode(Node):
         }
         if self._evolving.present:
             facts["evolving"] = self._evolving.state()
+        if self._members.present:
+            facts["members"] = self._members.state()
         return join({}, facts)
 
     def load_state(self, state: NamedArrays) -> Sequence[str]:
@@ -126,6 +144,8 @@ class SchedulerNode(Node):
         self._cuts.load_state(facts["cuts"])
         if "evolving" in facts:
             self._evolving.load_state(facts["evolving"])
+        if "members" in facts:
+            self._members.load_state(facts["members"])
         return ()
 
     def setup(self) -> None:
@@ -228,13 +248,15 @@ class SchedulerNode(Node):
         """Carry the oldest window on as far as the facts allow; when it is complete, ask for more."""
         while (window := self._book.oldest) is not None and not self._now.ending:
             step = window.step(optimizer=self._optimizer)
-            if step is Step.WAIT:
+            if step is Step.WAIT or self._waits_for_variants(window, step):
                 return
             if step is Step.REQUEST:
                 self._request(window, ctx)
             elif step is Step.JUDGE:
                 self._judge(window, ctx)
             elif step is Step.ANNOUNCE:
+                if not self._compare(window, ctx):
+                    return
                 self._announce(window, ctx)
             else:
                 self._close(ctx)
@@ -270,26 +292,11 @@ class SchedulerNode(Node):
         window.judged = True
         judgement: Judgement | None = window.judgement
         assert judgement is not None
-        score: WindowScored = window.score
-        number, version = window.number, score.policy_version
-        if judgement.verdict == "improved":
-            ctx.emit(
-                Improved(window=number, policy_version=version, score=score.score, margin=judgement.margin)
-            )
-        elif judgement.verdict == "plateaued":
-            ctx.emit(Plateaued(window=number, state=judgement.state))
-        elif judgement.verdict == "degraded":
-            best = self.machine.best_score
-            ctx.emit(Degraded(window=number, policy_version=version, score=score.score, best_score=best))
-        if judgement.state != judgement.previous_state:
-            ctx.emit(LoopStateChanged(window=number, old=judgement.previous_state, new=judgement.state))
-        if judgement.verdict == "dormant":
-            ctx.emit(Dormant(window=number, reason=judgement.reason))
-            window.rolling_back = self._evolving.present  # until the policy manager has decided
-        if judgement.rollback:
-            window.rolling_back = True
-            ctx.emit(RollbackRequested(window=number, reason="degradation"))
-        ctx.emit(loop_words.window_judged(window, judgement, self.machine))
+        # At a plateau until the policy manager has decided.
+        plateau = judgement.verdict == "dormant" and self._evolving.present
+        window.rolling_back = window.rolling_back or plateau or judgement.rollback
+        for event in loop_words.verdict(window, judgement, self.machine):
+            ctx.emit(event)
 
     def _evolve(self, ctx: Context) -> None:
         """Act on the policy manager's decision, once the window has everything else."""
@@ -300,7 +307,7 @@ class SchedulerNode(Node):
         if decision["action"] == "spawn":
             self.machine.restart()
             ctx.emit(LoopStateChanged(window=window.number, old="dormant", new=self.machine.state.value))
-            ctx.emit(loop_words.variant_requested(decision))
+            ctx.emit(self._variant(decision))
         else:
             window.rolling_back = False
 
@@ -315,13 +322,14 @@ class SchedulerNode(Node):
             now.hyperparams_version = window.hyperparams_after
         now.steps = window.steps
         now.forget_before(now.hyperparams_version - 2)
+        self._close_variants(window.number, ctx)
         reason = self.machine.end(window.number + 1, now.steps)
         if reason:
             self._end(reason, ctx)
             return
         cut = self._cuts.close(window.number)
         if cut:
-            ctx.emit(CutAnnounced(cut=cut, window=window.number))
+            ctx.emit(CutAnnounced(cut=cut, window=window.number, nodes=self._members.nodes))
         self._ask(ctx)
 
     def _ask(self, ctx: Context) -> None:
@@ -373,16 +381,8 @@ class SchedulerNode(Node):
     def _request(self, window: OpenWindow, ctx: Context) -> None:
         """Have the policy that is in force evaluated for the watchdog."""
         window.requested = True
-        assert window.policy_after is not None
-        ctx.emit(
-            EvaluationRequested(
-                window=window.number,
-                policy_version=window.policy_after,
-                purpose="watch",
-                role="validation" if self._validation else "train",
-                hyperparams_version=self._now.hyperparams_version,
-            )
-        )
+        role: Role = "validation" if self._validation else "train"
+        ctx.emit(loop_words.watch_requested(window, role, self._now.hyperparams_version))
 
     def _end(self, reason: str, ctx: Context) -> None:
         if not self._now.ending:

@@ -9,6 +9,19 @@ from optix_bus.errors import NodeFailure
 
 T = TypeVar("T")
 
+#: Policy versions of variant ``n`` that is trained beside the learner count up from ``n`` times this.
+_VARIANT = 1_000_000_000
+
+
+def first_version(variant: int) -> int:
+    """The version of a variant's first policy; 0 for variant 0, the learner of the topology."""
+    return variant * _VARIANT
+
+
+def variant_of(version: int) -> int:
+    """The variant that a policy version belongs to."""
+    return max(version, 0) // _VARIANT
+
 
 class VersionShelf(Generic[T]):
     """Items by version.

@@ -25,6 +25,9 @@ class CallbackEvolution:
     def __init__(self, callbacks: Sequence[LoopCallback]) -> None:
         self._callbacks = callbacks
 
+    #: All agents are the callbacks' own, and no node trains one.
+    beside = False
+
     @property
     def spawns(self) -> int:
         """Variants made by all of them."""
@@ -42,6 +45,9 @@ class CallbackEvolution:
     def scored(self, window: int, policy_version: int, score: float, gap: float) -> None:
         """They hear of evaluations by themselves."""
 
+    def scored_beside(self, variant: int, score: float) -> None:
+        """No node trains their agents."""
+
     def reweigh(self, window: int) -> tuple[dict[int, float], dict[int, float]]:
         """Of the first manager."""
         members = [member for each in evolving(self._callbacks)[:1] for member in each.manager.members]
@@ -56,7 +62,7 @@ class CallbackEvolution:
             return Decision(window, MetaAction.NO_OP, "the callback of the policy manager has failed")
         return next((each for each in made if each.action is MetaAction.SPAWN), made[0])
 
-    def prune(self, action: MetaAction) -> Sequence[Pruned]:
+    def prune(self, action: MetaAction, window: int) -> Sequence[Pruned]:
         """Whom they have removed."""
         return [pruned for each in evolving(self._callbacks) for pruned in each.take_pruned()]
 

@@ -54,6 +54,9 @@ class EvolutionLine:
     score of a window after the plateau, which another process may have sent before, is not looked at.
     """
 
+    #: Whether variants are trained beside each other.
+    beside = False
+
     def __init__(self, settings: EvolutionSettings) -> None:
         self._settings = settings
         self._meta = MetaController(
@@ -103,6 +106,9 @@ class EvolutionLine:
 
     # Deciding
 
+    def scored_beside(self, variant: int, score: float) -> None:
+        """There is one learner, and nothing beside it."""
+
     def reweigh(self, window: int) -> tuple[dict[int, float], dict[int, float]]:
         """Weights of the ensemble from rolling scores, and those scores, by number of the variant."""
         means = [variant.mean_score for variant in self.variants]
@@ -141,14 +147,14 @@ class EvolutionLine:
             },
         )
 
-    def prune(self, action: MetaAction) -> list[Pruned]:
+    def prune(self, action: MetaAction, window: int) -> list[Pruned]:
         """Remove what is over the limit, and one more where that was decided; never the one that trains."""
         limit = self._settings.max_ensemble_size
         removed: list[Pruned] = []
-        if action is MetaAction.PRUNE and len(self.variants) > 1:
-            removed.append(self._remove("the generalisation gap is over its threshold"))
+        if action is MetaAction.PRUNE and self._removable():
+            removed.append(self._remove("the generalisation gap is over its threshold", window))
         while limit is not None and len(self.variants) > limit:
-            removed.append(self._remove(f"the ensemble holds at most {limit}"))
+            removed.append(self._remove(f"the ensemble holds at most {limit}", window))
         return removed
 
     def report_lines(self) -> list[str]:
@@ -215,8 +221,12 @@ class EvolutionLine:
             return MetaVerdict(MetaAction.STOP, "the spawn budget is spent")
         return MetaVerdict(MetaAction.SPAWN, "a plateau, and the budget allows a variant")
 
-    def _remove(self, reason: str) -> Pruned:
-        worst = min(self.variants[:-1], key=lambda variant: (variant.weight, -variant.number))
+    def _removable(self) -> list[Variant]:
+        """Who may be pruned: never the one that trains."""
+        return self.variants[:-1]
+
+    def _remove(self, reason: str, window: int) -> Pruned:
+        worst = min(self._removable(), key=lambda variant: (variant.weight, -variant.number))
         self.variants.remove(worst)
         self.pruned += 1
         return Pruned(worst.number, worst.weight, reason)

@@ -23,6 +23,11 @@ class EvolutionMind(Protocol):
     """Hears what happens, weighs, decides and prunes, in this order at each plateau."""
 
     @property
+    def beside(self) -> bool:
+        """Whether variants are trained beside each other, and weights may have changed since a plateau."""
+        ...
+
+    @property
     def spawns(self) -> int:
         """Variants made so far."""
         ...
@@ -43,6 +48,10 @@ class EvolutionMind(Protocol):
         """One evaluation; ``gap`` is training minus validation, NaN without validation."""
         ...
 
+    def scored_beside(self, variant: int, score: float) -> None:
+        """One evaluation of a variant that is trained by nodes of its own."""
+        ...
+
     def reweigh(self, window: int) -> tuple[Mapping[int, float], Mapping[int, float]]:
         """Weights and rolling scores by number of the member."""
         ...
@@ -51,8 +60,8 @@ class EvolutionMind(Protocol):
         """What happens at this plateau; ``seed`` is that of the noise, should there be a variant."""
         ...
 
-    def prune(self, action: MetaAction) -> Sequence[Pruned]:
-        """Who leaves the ensemble after this decision."""
+    def prune(self, action: MetaAction, window: int) -> Sequence[Pruned]:
+        """Who leaves the ensemble after this decision, at the plateau of this window."""
         ...
 
     def report_lines(self) -> list[str]:

@@ -33,6 +33,7 @@ class Evolved:
         best_score: of the best policy; NaN for none.
         val_score: latest validation score; NaN where unknown.
         gap: latest generalisation gap; NaN without validation.
+        former: members that are no longer, each with its end.
     """
 
     reason: str
@@ -44,6 +45,7 @@ class Evolved:
     best_score: float = math.nan
     val_score: float = math.nan
     gap: float = math.nan
+    former: Sequence[MemberLine] = field(default_factory=tuple)
 
 
 def evolution_lines(evolved: Evolved) -> list[str]:
@@ -58,7 +60,7 @@ def evolution_lines(evolved: Evolved) -> list[str]:
     if evolved.reason:
         rows.insert(0, ("Evolution ended", evolved.reason))
     lines = [f"{name:<20} {value}" for name, value in rows]
-    for member in evolved.members:
+    for member in (*evolved.members, *evolved.former):
         note = f"  ({member.note})" if member.note else ""
         lines.append(
             f"  [{member.number}] weight={member.weight:.4f}  mean_score={_number(member.mean_score)}{note}"

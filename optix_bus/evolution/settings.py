@@ -14,8 +14,9 @@ class EvolutionSettings:
 
     variants: str = setting(
         "continue",
-        "How a variant is trained. continue: the learner goes on from it. (nodes: by nodes of its own beside "
-        "the others; not there yet.)",
+        "How a variant is trained. continue: the learner goes on from it. nodes: by a learner and pipelines "
+        "of its own, in a process of their own, beside the others and in step with them.",
+        choices=("continue", "nodes"),
     )
     max_spawns: int | None = setting(3, "Variants that may be made; null: no limit.", minimum=0)
     max_ensemble_size: int | None = setting(
@@ -63,13 +64,11 @@ class EvolutionSettings:
 
     def __post_init__(self) -> None:
         check(self)
-        if self.variants == "nodes":
+        if self.variants == "nodes" and self.max_ensemble_size == 1:
             raise ConfigurationError(
-                "variants: nodes is not there yet: no supervisor starts further nodes in a running topology. "
-                "Write continue, and the learner goes on from each variant"
+                "with variants: nodes the learner of the topology is one of the ensemble: found "
+                "max_ensemble_size: 1, expected 2 at least"
             )
-        if self.variants != "continue":
-            raise ConfigurationError(f"found variants: {self.variants}, expected continue")
         if self.min_noise > self.max_noise:
             raise ConfigurationError(
                 f"found min_noise: {self.min_noise:g} above max_noise: {self.max_noise:g}"

@@ -207,6 +207,10 @@ class LoopMachine:
             )
         )
 
+    def beats_record(self, score: float) -> bool:
+        """Whether a score makes a candidate for the best, of whomever it is."""
+        return self._leader.is_candidate(score)
+
     def end(self, windows: int, steps: int = 0) -> str:
         """Why the run is over after this many windows and environment steps; empty while it is not."""
         target, limit = self.settings.target_score, self.settings.max_episodes

@@ -51,6 +51,15 @@ from optix_bus.messages.run import (
     TimerSet,
 )
 from optix_bus.messages.snapshots import RollbackRequested, RolledBack, SnapshotSaved
+from optix_bus.messages.variants import (
+    VariantAdmitted,
+    VariantCollected,
+    VariantDismissed,
+    VariantEvaluationRequested,
+    VariantScored,
+    VariantSeeded,
+    VariantUpdated,
+)
 
 VOCABULARY: tuple[type[Event], ...] = (
     RunStarted,
@@ -89,6 +98,13 @@ VOCABULARY: tuple[type[Event], ...] = (
     VariantSpawned,
     EvolutionReported,
     OptimizerSwitched,
+    VariantAdmitted,
+    VariantSeeded,
+    VariantUpdated,
+    VariantCollected,
+    VariantEvaluationRequested,
+    VariantScored,
+    VariantDismissed,
 )
 
 #: They speak of processes, not of learning: two runs with the same seed differ in them.
@@ -128,9 +144,16 @@ __all__ = [
     "StopRequested",
     "TimerFired",
     "TimerSet",
+    "VariantAdmitted",
+    "VariantCollected",
+    "VariantDismissed",
+    "VariantEvaluationRequested",
     "VariantPruned",
     "VariantRequested",
+    "VariantScored",
+    "VariantSeeded",
     "VariantSpawned",
+    "VariantUpdated",
     "WindowCollected",
     "WindowJudged",
     "WindowScored",

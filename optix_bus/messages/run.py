@@ -86,11 +86,15 @@ class RunFinished(Event, frozen=True, kw_only=True):
     report: tuple[str, ...] = ()
 
 
-class CutAnnounced(Event, frozen=True, kw_only=True):
-    """Every node writes its state as of this event. From the scheduler, at a window boundary."""
+class CutAnnounced(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """Every node writes its state as of this event. From the scheduler, at a window boundary.
+
+    ``nodes`` are those that belong to the run beside the ones of its plan: nodes of variants.
+    """
 
     cut: int
     window: int
+    nodes: tuple[str, ...] = ()
 
 
 class CutTaken(Event, frozen=True, kw_only=True):

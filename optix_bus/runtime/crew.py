@@ -17,7 +17,7 @@ from optix_bus.runtime.adoption import Orphans
 from optix_bus.runtime.births import Births
 from optix_bus.runtime.children import Child
 from optix_bus.runtime.names import HUB, NURSERY
-from optix_bus.runtime.plan import RunPlan
+from optix_bus.runtime.plan import VARIANT, RunPlan
 from optix_bus.runtime.restarts import Again, GiveUp, Policy, Restarts, strictest
 from optix_bus.runtime.run_directory import ProcessRecord, RunDirectory
 from optix_bus.runtime.topology_settings import RunSettings
@@ -67,6 +67,7 @@ class Crew:
     ) -> None:
         self._plan = plan
         self._run = run
+        self._records = records
         self._limits = limits
         self._lives = lives
         self._tell = tell
@@ -90,6 +91,7 @@ class Crew:
             policy = strictest(node.restart for node in nodes)
             needed = any(node.needed for node in nodes)
             self._add(name, [node.name for node in nodes], policy, warm=name in warm, needed=needed)
+        self._warm_births = NURSERY in self._all
         in_order = sorted(self._all.values(), key=lambda watched: watched.name == NURSERY)
         records.extend(watched.record for watched in in_order)
 
@@ -108,6 +110,34 @@ class Crew:
         record = ProcessRecord(name, 0, 0.0, STARTING, 0, incarnation, nodes)
         self._all[name] = Watched(record, restarts, beats, warm)
 
+    def admit(self, variant: int, *, leaves: int = 0) -> Watched:
+        """A variant has nodes in the run from now on; they live in a process of their own.
+
+        ``leaves`` is the event of its dismissal, where that is in the journal already.
+        """
+        name = f"{VARIANT}{variant}"
+        if name not in self._all:
+            nodes = self._plan.of_variant(variant)
+            policy = strictest(node.restart for node in nodes)
+            self._add(name, [node.name for node in nodes], policy, warm=self._warm_births)
+            self._records.append(self._all[name].record)
+        self._all[name].leaves = leaves
+        return self._all[name]
+
+    def join(self, variant: int) -> None:
+        """As `admit`, in a run that goes on: the process is started at once."""
+        watched = self.admit(variant)
+        if watched.child is None and watched.record.state == STARTING:
+            self._launch(watched)
+            self._changed()
+
+    def dismiss(self, variant: int, sequence: int) -> None:
+        """The nodes of a variant belong to the run no longer behind this event: their process ends, in order,
+        as soon as it has handled that."""
+        watched = self._all.get(f"{VARIANT}{variant}")
+        if watched is not None:
+            watched.leaves = sequence
+
     def start(self) -> None:
         """Start all of them."""
         for watched in self._all.values():
@@ -116,7 +146,7 @@ class Crew:
     @property
     def is_ready(self) -> bool:
         """Whether every node listens, or does without."""
-        return all(w.record.state in (READY, LOST) for w in self._all.values() if w.record.nodes)
+        return all(w.record.state in (READY, LOST, ENDED) for w in self._all.values() if w.record.nodes)
 
     @property
     def hub_is_there(self) -> bool:
@@ -188,6 +218,8 @@ class Crew:
                 self._births.hurry(watched, now)
             elif (code := watched.child.exit_code) is not None:
                 self._bury(watched, watched.child, code, now)
+            elif watched.may_leave:
+                self._let_go(watched, watched.child, now)
             elif not watched.verdict:
                 judged = judge or watched.name == HUB
                 watched.verdict = watched.overdue(now, self._limits, judge_silence=judged)
@@ -215,6 +247,10 @@ class Crew:
         self._births.is_over(child, now)
         watched.child = None
         self._orphans.end({child.pid})
+        if watched.may_leave:
+            watched.record.state = ENDED
+            self._changed()
+            return
         failure = self._run.failure(watched.name)
         if failure.get("pid") != child.pid:
             failure = {}  # of an earlier life
@@ -248,6 +284,15 @@ class Crew:
         else:
             self._say(f"{watched.name} is gone ({_brief(death.cause)}); the run goes on without it")
         self._changed()
+
+    def _let_go(self, watched: Watched, child: Child, now: float) -> None:
+        """Ask a process for its orderly end, in which its nodes are torn down; what hangs there is killed."""
+        if not watched.killed:
+            watched.killed = now + self._limits.stop_seconds
+            self._say(f"{watched.name} ends: its variant is no longer in the ensemble")
+            child.terminate()
+        elif now > watched.killed:
+            child.kill()
 
     def _launch(self, watched: Watched) -> None:
         again = f"restart {watched.count} of {self._limits.restarts} after: {watched.cause}"

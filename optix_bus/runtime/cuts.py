@@ -51,6 +51,8 @@ class Cut:
     sequence: int
     window: int
     taken: dict[str, CutTaken] = field(default_factory=dict)
+    #: Those of its nodes that the plan of the run does not name: nodes of variants.
+    nodes: tuple[str, ...] = ()
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -89,8 +91,17 @@ def take(name: str, node: Node, announced: CutAnnounced) -> Taken:
     return Taken(event, pieces)
 
 
+def takes_part(name: str, node: Node, announced: CutAnnounced) -> bool:
+    """Whether a node is to take this cut: nodes of a variant do so while they belong to the run."""
+    return not node.variant or name in announced.nodes
+
+
 class CutBook:
-    """Which cuts are complete, from the events of a run."""
+    """Which cuts are complete, from the events of a run.
+
+    Args:
+        nodes: those that are always there; the announcement names the others.
+    """
 
     def __init__(self, nodes: Collection[str]) -> None:
         self._nodes = frozenset(nodes)
@@ -101,11 +112,11 @@ class CutBook:
     def note(self, event: Event, sequence: int) -> bool:
         """Take in an event; whether a cut has become complete by it."""
         if isinstance(event, CutAnnounced):
-            self._open[event.cut] = Cut(event.cut, sequence, event.window)
+            self._open[event.cut] = Cut(event.cut, sequence, event.window, nodes=event.nodes)
         elif isinstance(event, CutTaken) and event.cut in self._open:
             cut = self._open[event.cut]
             cut.taken[event.node] = event
-            if cut.taken.keys() >= self._nodes:
+            if cut.taken.keys() >= self._nodes.union(cut.nodes):
                 self._open = {number: other for number, other in self._open.items() if number > cut.number}
                 self.complete = [*self.complete, cut][-KEEP:]
                 return True

@@ -138,7 +138,10 @@ def _refuse_other_shape(before: RunPlan, after: RunPlan) -> None:
     Raises:
         ConfigurationError: with what cannot change.
     """
-    shapes = [[(node.name, node.class_path, node.role) for node in plan.nodes] for plan in (before, after)]
+    shapes = [
+        [(node.name, node.class_path, node.role) for node in (*plan.nodes, *plan.variant_nodes)]
+        for plan in (before, after)
+    ]
     if shapes[0] != shapes[1]:
         raise ConfigurationError(
             "a fork has the nodes of its original: found others, whose states are unknown"
@@ -166,7 +169,7 @@ def _newest_cut(source: RunDirectory, plan: RunPlan, at: int) -> Cut | None:
     names = plan.lasting
     # A cut is complete for the fork if its answers are in the copy; they are, whatever their numbers.
     cuts = complete_cuts(folder, source.journal, names)
-    whole = [cut for cut in cuts if not folder.damage(cut, names)]
+    whole = [cut for cut in cuts if not folder.damage(cut, [*names, *cut.nodes])]
     found = next((cut for cut in whole if cut.sequence <= at), None)
     if found is not None:
         repeats = all(taken.repeats for taken in found.taken.values())

@@ -18,9 +18,18 @@ from optix_bus.bus.link import Link
 from optix_bus.bus.record import Record
 from optix_bus.bus.wire import Beacon
 from optix_bus.errors import CodecError, NodeFailure, OptixError
-from optix_bus.messages import VOCABULARY, CutAnnounced, CutTaken, Event, TimerFired, TimerSet
+from optix_bus.messages import (
+    VOCABULARY,
+    CutAnnounced,
+    CutTaken,
+    Event,
+    TimerFired,
+    TimerSet,
+    VariantAdmitted,
+    VariantDismissed,
+)
 from optix_bus.runtime import lifeline
-from optix_bus.runtime.cuts import CutBook, CutFolder, take
+from optix_bus.runtime.cuts import CutBook, CutFolder, take, takes_part
 from optix_bus.runtime.failures import write_failure
 from optix_bus.runtime.fold import Fold
 from optix_bus.runtime.heartbeat import Heartbeat
@@ -36,6 +45,8 @@ from optix_bus.types import BlobRef
 _POLL_SECONDS = 0.05
 #: A cut lets many blobs go, which are copied into the archive first: not all of them before the next event.
 _RETIRED_AT_ONCE = 2
+#: Events by which nodes come to a run, and leave it.
+_GROWTH = (VariantAdmitted, VariantDismissed)
 
 
 class ProcessHost:
@@ -101,7 +112,7 @@ class ProcessHost:
             )
             for name, node in nodes.items()
         ]
-        always = {kind.__name__ for kind in (TimerSet, TimerFired, CutAnnounced, CutTaken)}
+        always = {kind.__name__ for kind in (*_GROWTH, TimerSet, TimerFired, CutAnnounced, CutTaken)}
         self._wanted = {kind.__name__ for fold in self._folds for kind in fold.accepts} | always
         urgent = {
             kind.__name__ for node in nodes.values() for kind in node.accepts() if kind not in node.noted
@@ -216,12 +227,20 @@ class ProcessHost:
             else:
                 if own and record.type in ANNOUNCING:
                     self._retirement.announced(record.seq, references(event))
+                self._note_growth(event)
                 self._timers.note(event, record.stamp_ns)
                 self._apply(event, record)
                 self._cut(event, record.seq)
         self._heartbeat.end(record.seq)
         if record.seq in self._boundaries:
             self._enter_future(record.seq)
+
+    def _note_growth(self, event: Event) -> None:
+        """Nodes of variants are waited for while they belong to the run."""
+        if isinstance(event, VariantAdmitted):
+            self._others = [*self._others, *event.nodes]
+        elif isinstance(event, VariantDismissed):
+            self._others = [name for name in self._others if name not in event.nodes]
 
     def _enter_future(self, sequence: int) -> None:
         """The past of a forked run ends here: the same states under other settings."""
@@ -288,6 +307,8 @@ class ProcessHost:
         )
         states = []
         for fold in self._folds:
+            if not takes_part(fold.name, fold.node, event):
+                continue
             if self._answers.pop((fold.name, sequence), None):
                 continue  # what it has written there it could not write again
             self._heartbeat.begin(fold.name, CutAnnounced.__name__)

@@ -20,6 +20,8 @@ from optix_bus.messages import (
     StopRequested,
     TimerFired,
     TimerSet,
+    VariantAdmitted,
+    VariantDismissed,
 )
 from optix_bus.runtime.cuts import KEEP, CutFolder, take
 from optix_bus.runtime.fold import BlobStore, Envelope, Fold
@@ -46,6 +48,7 @@ class InlineRunner:
         started: the first event, when there is more to say than the seed.
         cuts: where the nodes' states go when the scheduler announces a cut; without it nobody takes one.
         persist: called at a cut with every blob that is announced and not yet handled.
+        variants: builds the nodes of a variant, by its number, where variants have nodes of their own.
     """
 
     def __init__(
@@ -60,11 +63,15 @@ class InlineRunner:
         started: RunStarted | None = None,
         cuts: CutFolder | None = None,
         persist: Callable[[BlobRef], None] | None = None,
+        variants: Callable[[int], Mapping[str, Node]] | None = None,
     ) -> None:
         local = LocalStore()
-        make_store = stores if stores is not None else lambda _name: local
-        self._stores = {name: make_store(name) for name in nodes}
-        self._folds = [Fold(name, node, seed=seed, store=self._stores[name]) for name, node in nodes.items()]
+        self._make_store = stores if stores is not None else lambda _name: local
+        self._seed = seed
+        self._variants = variants
+        self._stores: dict[str, BlobStore] = {}
+        self._folds = self._made(nodes)
+        self._opened: list[Fold] = []
         self._listener = listener
         self._clock = clock if clock is not None else SystemClock()
         self._cuts = cuts
@@ -86,11 +93,8 @@ class InlineRunner:
         Raises:
             OptixError: what a node raised, as it raised it if it is one of ours, else as `NodeFailure`.
         """
-        opened: list[Fold] = []
         try:
-            for fold in self._folds:
-                opened.append(fold)
-                self._guard(fold, "setup", fold.node.setup)
+            self._open(self._folds)
             self._post_root(SUPERVISOR, self._started)
             interrupted = False
             while self.finished is None:
@@ -103,7 +107,7 @@ class InlineRunner:
                     self.stop("interrupted")
             return self.finished
         finally:
-            self._teardown(reversed(opened))
+            self._teardown(self._opened)
 
     def stop(self, reason: str = "stop requested") -> None:
         """Ask the loop to end; from a callback, a signal handler or another thread."""
@@ -133,6 +137,10 @@ class InlineRunner:
         if isinstance(event, TimerSet):
             due = self._stamp_ns + int(event.seconds * 1e9)
             heapq.heappush(self._timers, (due, self._sequence, event.node, event.key))
+        if isinstance(event, VariantAdmitted) and self._variants is not None:
+            joining = self._made(self._variants(event.variant))
+            self._folds += joining
+            self._open(joining)
         sequence = self._sequence
         for fold in self._folds:
             if type(event) in fold.accepts:
@@ -141,8 +149,20 @@ class InlineRunner:
         if isinstance(event, CutAnnounced) and self._cuts is not None:
             self._take_cut(event, self._cuts)
         self._retire(event)
+        if isinstance(event, VariantDismissed):
+            self._folds = [fold for fold in self._folds if fold.name not in event.nodes]
+            self._teardown([fold for fold in self._opened if fold.name in event.nodes])
         if isinstance(event, RunFinished):
             self.finished = event
+
+    def _made(self, nodes: Mapping[str, Node]) -> list[Fold]:
+        self._stores.update({name: self._make_store(name) for name in nodes})
+        return [Fold(name, node, seed=self._seed, store=self._stores[name]) for name, node in nodes.items()]
+
+    def _open(self, folds: Iterable[Fold]) -> None:
+        for fold in folds:
+            self._opened.append(fold)
+            self._guard(fold, "setup", fold.node.setup)
 
     def _take_cut(self, announced: CutAnnounced, cuts: CutFolder) -> None:
         if self._persist is not None:
@@ -183,7 +203,9 @@ class InlineRunner:
             ) from error
 
     def _teardown(self, folds: Iterable[Fold]) -> None:
-        for fold in folds:
+        """In the order opposite to that in which they were set up."""
+        for fold in reversed(list(folds)):
+            self._opened.remove(fold)
             try:
                 fold.node.teardown()
             except Exception as error:  # one node's teardown must not keep the others from theirs

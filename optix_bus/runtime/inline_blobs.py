@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import defaultdict
 from typing import Any
 
 from optix_bus.bus import blob_files
@@ -29,7 +30,8 @@ class InlineBlobs:
         self._memory = MemoryBlobStore()
         self._recorded: set[str] = set()
         limit = recorded_bytes(str(plan.run["record"]), int(plan.run["record_bytes"]))
-        self._room = dict.fromkeys((node.name for node in plan.nodes), limit)
+        # By owner; some come later.
+        self._room: defaultdict[str, int] = defaultdict(lambda: limit)
         self._can_record = sys.platform != "win32"
         self._log = NodeLog("inline", plain=True)
 

@@ -7,6 +7,8 @@ import sys
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from optix_bus.bus.codec import Codec
 from optix_bus.bus.record import Record, encode_record
 from optix_bus.errors import JournalError, OptixError
@@ -78,6 +80,9 @@ def run_inline(
                 listener=listen,
                 cuts=CutFolder(run.root, sync=False),
                 persist=stores.persist,
+                variants=lambda number: build_nodes(
+                    msgspec.structs.replace(plan, nodes=plan.of_variant(number))
+                ),
                 started=RunStarted(
                     run_id=run_id,
                     seed=plan.seed,

@@ -141,6 +141,20 @@ class Site(Protocol):
         ...
 
     @property
+    def variant(self) -> int:
+        """The variant that the node belongs to; 0 for the nodes of the topology."""
+        ...
+
+    @property
+    def has_variant_nodes(self) -> bool:
+        """Whether variants are trained by nodes of their own."""
+        ...
+
+    def variant_nodes(self, variant: int) -> tuple[str, ...]:
+        """Names of the nodes of a variant."""
+        ...
+
+    @property
     def lookahead(self) -> int:
         """How many windows may be collected ahead of learning."""
         ...
@@ -183,11 +197,16 @@ class Node:
     only_in_role: ClassVar[dict[str, str]] = {}
     #: Whether several nodes of this class with the same role make sense.
     replicable: ClassVar[bool] = False
+    #: The class, as ``module:Name``, that does for a variant with nodes of its own what this one does for the
+    #: topology; empty where variants do without.
+    for_variants: ClassVar[str] = ""
+    #: The variant that this node belongs to; 0 for the nodes of a topology.
+    variant: int = 0
     _handlers: ClassVar[dict[type[Event], str]] = {}
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, inherits_handlers: bool = True, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        handlers = dict(cls._handlers)
+        handlers = dict(cls._handlers) if inherits_handlers else {}
         for name, member in list(vars(cls).items()):
             for event_type in getattr(member, "_handles", ()):
                 handlers[event_type] = name

@@ -6,7 +6,9 @@ of all nodes, and a scheduler would hold an environment library it never uses.
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ import msgspec
 from optix_bus.errors import ConfigurationError
 from optix_bus.runtime.restarts import Policy
 
+#: Processes of variants, and their nodes, are called after the variant.
+VARIANT = "variant-"
+_OF_VARIANT = re.compile(rf"{VARIANT}([1-9][0-9]*)(?:-|$)")
 _CHECKPOINT = "nodes.checkpoint:CheckpointNode"
 
 
@@ -36,6 +41,8 @@ class NodePlan(msgspec.Struct, frozen=True, kw_only=True):
     restart: Policy = "transient"
     needed: bool = True
     holds_agent: bool = False
+    #: The variant that it belongs to; 0 for the nodes of the topology.
+    variant: int = 0
 
 
 class Past(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,11 +53,18 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
     plan: str
 
 
+def variant_number(name: str) -> int:
+    """The variant that a node or a process of this name belongs to; 0 for those of the topology."""
+    found = _OF_VARIANT.match(name)
+    return int(found[1]) if found is not None else 0
+
+
 class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     """A run. ``sockets`` and ``shared_memory`` are folders; both empty for the inline runner.
 
     ``branch`` is which of several futures of a fork it is (0: the recorded one), ``past`` what held before
-    it.
+    it. ``variant_nodes`` are the nodes that each variant has for itself, under the names of those of the
+    topology whose work they do; which variants there are at an event is in the journal alone.
     """
 
     run_id: str
@@ -64,6 +78,7 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     agent: dict[str, Any]
     run: dict[str, Any]
     nodes: list[NodePlan]
+    variant_nodes: list[NodePlan] = []
     shares_agent: bool
     has_validation: bool
     has_optimizer: bool
@@ -76,7 +91,25 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     def of_process(self, process: str) -> list[NodePlan]:
         """The nodes of one process, in the order in which they act on the same event."""
+        variant = variant_number(process)
+        if variant and self.variant_nodes:
+            return self.of_variant(variant)
         return [node for node in self.nodes if node.process == process]
+
+    def of_variant(self, variant: int) -> list[NodePlan]:
+        """The nodes of one variant, which live in one process."""
+        process = f"{VARIANT}{variant}"
+        return [
+            msgspec.structs.replace(node, name=f"{process}-{node.name}", process=process, variant=variant)
+            for node in self.variant_nodes
+        ]
+
+    def named(self, names: Iterable[str]) -> list[NodePlan]:
+        """The nodes of these names, in the order in which they act; also those of variants."""
+        chosen = set(names)
+        variants = sorted({variant_number(name) for name in chosen} - {0})
+        everybody = [*self.nodes, *(node for number in variants for node in self.of_variant(number))]
+        return [node for node in everybody if node.name in chosen]
 
     def holds_agent(self, process: str) -> bool:
         """Whether some node of the process holds the agent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from optix_bus.runtime.plan import NodePlan, RunPlan
 from optix_bus.runtime.topology import Topology
 from optix_bus.runtime.topology_entry import NodeEntry
 from optix_bus.runtime.topology_nodes import HOLDS_AGENT
-from optix_bus.runtime.topology_wiring import waiting_for
+from optix_bus.runtime.topology_wiring import has_variant_nodes, waiting_for
 from optix_bus.runtime.validation import as_options
 
 
@@ -58,9 +59,27 @@ def make_plan(
         has_optimizer=any(HyperparametersProposed in entry.node_class().emits for entry in entries),
         lookahead=lookahead,
         has_evolution=any(EvolutionDecided in entry.node_class().emits for entry in entries),
+        variant_nodes=_variant_nodes(ordered, topology) if has_variant_nodes(entries) else [],
         has_cuts=any(getattr(entry.settings, "cut_windows", 0) for entry in entries),
         search_path=list(topology.search_path),
     )
+
+
+def _variant_nodes(entries: Sequence[NodeEntry], topology: Topology) -> list[NodePlan]:
+    """What each variant has for itself: its own of every node that says which class does that."""
+    return [
+        NodePlan(
+            name=entry.name,
+            class_path=entry.node_class().for_variants,
+            settings=as_options(entry.settings),
+            role=entry.role,
+            process="",
+            restart=entry.restart,
+            holds_agent=_holds_agent(entry, topology.shares_agent),
+        )
+        for entry in entries
+        if entry.node_class().for_variants
+    ]
 
 
 def _holds_agent(entry: NodeEntry, shared: bool) -> bool:

@@ -24,7 +24,7 @@ from optix_bus.bus.codec import Codec
 from optix_bus.bus.record import Record
 from optix_bus.errors import CodecError, NodeFailure, OptixError
 from optix_bus.messages import VOCABULARY, CutAnnounced, CutTaken, Event
-from optix_bus.runtime.cuts import Taken, take
+from optix_bus.runtime.cuts import Taken, take, takes_part
 from optix_bus.runtime.fold import Fold
 from optix_bus.runtime.recovery import is_answered
 from optix_bus.runtime.replay_compare import Compare, exact
@@ -178,7 +178,8 @@ class Playback:
                 for index, item in enumerate(self._apply(fold, event, record)):
                     emitted.append(self._queue(fold.name, record.seq, index, item))
         if isinstance(event, CutAnnounced):
-            emitted += [self._take(fold, event, record) for fold in self._folds]
+            taking = [fold for fold in self._folds if takes_part(fold.name, fold.node, event)]
+            emitted += [self._take(fold, event, record) for fold in taking]
         return Played(record, event, emitted, divergences)
 
     def again(
@@ -209,7 +210,8 @@ class Playback:
                     self._queue(fold.name, record.seq, index, item)
         if isinstance(event, CutAnnounced):
             for fold in self._folds:
-                if record.seq > answered.get(fold.name, record.seq):
+                own = takes_part(fold.name, fold.node, event)
+                if own and record.seq > answered.get(fold.name, record.seq):
                     self._take(fold, event, record)
 
     def forget(self, names: Collection[str]) -> None:

@@ -53,6 +53,8 @@ class Beginning:
         if self.cut is None:
             return
         for fold in folds:
+            if fold.node.variant and fold.name not in self.cut.nodes:
+                continue  # it was not yet there, or had left
             if fold.name not in self.cut.taken:  # only a temporary node can miss it
                 self.remarks.append(f"{fold.name}: it begins anew, it was gone when the cut was taken")
                 continue

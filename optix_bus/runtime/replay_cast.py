@@ -112,7 +112,7 @@ class Cast:
     def _build(self, sequence: int, names: Collection[str]) -> dict[str, Node]:
         """Nodes under the plan that holds behind an event."""
         plan = self._run.plan.as_of(sequence)
-        entries = [entry for entry in plan.nodes if entry.name in names]
+        entries = plan.named(names)
         if self._asked is not None:
             entries = [self._asked if entry.name == self._asked.name else entry for entry in entries]
         nodes = build_nodes(somewhere_else(plan, entries, self._scratch))

@@ -30,7 +30,7 @@ class Lives:
     def __init__(self, plan: RunPlan, folds: Mapping[str, Fold], retire: Callable[[BlobRef], None]) -> None:
         self._folds = folds
         self._retire = retire
-        self._processes = {node.name: node.process for node in plan.nodes if node.name in folds}
+        self._processes = {node.name: node.process for node in plan.named(folds)}
         self._incarnations: dict[str, int] = {}
         self._book = CutBook(plan.lasting)
         self._taken: dict[int, dict[str, Taken]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -13,11 +13,13 @@ from optix_bus.bus.journal_files import segments
 from optix_bus.bus.journal_reader import JournalCursor
 from optix_bus.bus.record import Record
 from optix_bus.errors import ConfigurationError, JournalError
-from optix_bus.messages import VOCABULARY, Event, PolicyUpdated, RunStarted
+from optix_bus.messages import VOCABULARY, Event, PolicyUpdated, RunStarted, VariantUpdated
 from optix_bus.runtime.cuts import Cut, CutFolder, complete_cuts
 from optix_bus.runtime.fingerprint import fingerprint
 from optix_bus.runtime.node import Node
 from optix_bus.runtime.plan import NodePlan, RunPlan
+from optix_bus.runtime.roster import NAMES as ROSTER
+from optix_bus.runtime.roster import Roster
 from optix_bus.runtime.run_directory import RunDirectory
 from optix_bus.runtime.site import load
 
@@ -51,6 +53,8 @@ class RecordedRun:
         self.head = self._head()
         if not self.head:
             raise ConfigurationError(f"the journal of {root} holds no event: the run ended before it began")
+        #: Of the plan, and of all variants that had nodes of their own at some time.
+        self.nodes = [*self.plan.nodes, *self._of_variants()]
 
     def _head(self) -> int:
         cursor = JournalCursor(self.directory.journal, max(1, segments(self.directory.journal)[-1]))
@@ -63,8 +67,15 @@ class RecordedRun:
         finally:
             cursor.close()
 
-    def records(self, first: int = 1, last: int | None = None) -> Iterator[Record]:
-        """The events from ``first`` to ``last``, both included, or to the head.
+    def _of_variants(self) -> Iterator[NodePlan]:
+        if self.plan.variant_nodes:
+            for variant in Roster.of(self.records(types=ROSTER)).variants:
+                yield from self.plan.of_variant(variant)
+
+    def records(
+        self, first: int = 1, last: int | None = None, types: Collection[str] | None = None
+    ) -> Iterator[Record]:
+        """The events from ``first`` to ``last``, both included, or to the head; of these types only.
 
         Raises:
             JournalError: the journal is damaged there; what comes before it was given out.
@@ -74,7 +85,7 @@ class RecordedRun:
         cursor = JournalCursor(self.directory.journal, first, near[1] if near is not None else None)
         try:
             while batch := cursor.read(up_to=end):
-                yield from batch
+                yield from (record for record in batch if types is None or record.type in types)
         finally:
             cursor.close()
 
@@ -110,10 +121,10 @@ class RecordedRun:
         Raises:
             ConfigurationError: there is none of that name.
         """
-        for entry in self.plan.nodes:
+        for entry in self.nodes:
             if entry.name == name:
                 return entry
-        known = ", ".join(entry.name for entry in self.plan.nodes)
+        known = ", ".join(entry.name for entry in self.nodes)
         raise ConfigurationError(f"the run has no node {name!r}; its nodes: {known}")
 
     def choose(self, names: Sequence[str] = ()) -> tuple[list[NodePlan], list[str]]:
@@ -124,8 +135,8 @@ class RecordedRun:
             ConfigurationError: an unknown name.
         """
         if not names:
-            chosen = {entry.name for entry in self.plan.nodes if node_class(entry).emits}
-            silent = [entry.name for entry in self.plan.nodes if entry.name not in chosen]
+            chosen = {entry.name for entry in self.nodes if node_class(entry).emits}
+            silent = [entry.name for entry in self.nodes if entry.name not in chosen]
             return self._in_order(chosen), [
                 f"{', '.join(silent)} left out: a node that emits nothing only has effects outside the run; "
                 "name it with --node to have them again"
@@ -143,13 +154,13 @@ class RecordedRun:
             return set()
         holders = {
             entry.name: entry.process
-            for entry in self.plan.nodes
-            if entry.role or PolicyUpdated in node_class(entry).emits
+            for entry in self.nodes
+            if entry.role or {PolicyUpdated, VariantUpdated} & set(node_class(entry).emits)
         }
         return {other for other, process in holders.items() if process == holders.get(name)}
 
     def _in_order(self, names: set[str]) -> list[NodePlan]:
-        return [entry for entry in self.plan.nodes if entry.name in names]
+        return [entry for entry in self.nodes if entry.name in names]
 
 
 def unlike_here(recorded: Mapping[str, str]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from optix_bus.bus.record import Record
 from optix_bus.errors import BlobMissing
-from optix_bus.messages import PolicyUpdated, WindowCollected
+from optix_bus.messages import PolicyUpdated, VariantCollected, VariantUpdated, WindowCollected
 from optix_bus.runtime.cuts import Cut, Taken
 from optix_bus.runtime.numerics import one_thread
 from optix_bus.runtime.outside import OutsideFolder
@@ -194,8 +194,10 @@ def stage(
         go_on: whether to feed on after a difference.
     """
     computes = any(
-        not {PolicyUpdated, WindowCollected}.isdisjoint(node_class(entry).emits)
-        for entry in run.plan.nodes
+        not {PolicyUpdated, WindowCollected, VariantUpdated, VariantCollected}.isdisjoint(
+            node_class(entry).emits
+        )
+        for entry in run.nodes
         if entry.name in names
     )
     # One that is killed leaves it to the next run to sweep.

@@ -151,7 +151,7 @@ class _Beside:
         self._recorded: dict[int, list[Record]] = {}
         self._kinds: dict[tuple[str, str], Kind] = {}
         self._readers: dict[str, list[str]] = {}
-        for other in run.plan.nodes:
+        for other in run.nodes:
             kind = node_class(other)
             if other.name != entry.name and kind.emits:
                 for accepted in kind.accepts():

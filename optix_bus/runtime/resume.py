@@ -30,6 +30,7 @@ from optix_bus.runtime.outside import remove_outside
 from optix_bus.runtime.plan import RunPlan
 from optix_bus.runtime.repeating import unrepeatable
 from optix_bus.runtime.retirement import ANNOUNCING, references
+from optix_bus.runtime.roster import Roster
 from optix_bus.runtime.run_directory import RunDirectory, end_processes
 
 #: What a run leaves behind when it goes back to a cut: RUN/set-aside/1/journal and so on.
@@ -50,6 +51,8 @@ class Resumption:
         incarnations: the newest of each node that the journal knows.
         roots: how many roots the supervisor has written.
         remarks: what could not be used.
+        variants: those with nodes of their own at some time behind the cut, each with the event of its
+            dismissal, or 0.
     """
 
     plan: RunPlan
@@ -59,6 +62,7 @@ class Resumption:
     incarnations: dict[str, int]
     roots: int
     remarks: list[str] = field(default_factory=list)
+    variants: dict[int, int] = field(default_factory=dict)
 
     @property
     def lines(self) -> list[str]:
@@ -91,7 +95,8 @@ def prepare(run: RunDirectory) -> Resumption:
     ledger, head = _mend(run, plan)
     folder = CutFolder(run.root)
     names = plan.lasting
-    cut, remarks = usable_cut(folder, complete_cuts(folder, run.journal, names), names)
+    cuts = complete_cuts(folder, run.journal, names)
+    cut, remarks = usable_cut(folder, cuts, [*names, *(name for cut in cuts for name in cut.nodes)])
     _refuse_finished(run, cut)
     # All nodes must begin at the same cut: one that is damaged for one is gone for all. One that was never
     # complete is taken again, and where it says that its announcement was, there may be nothing now.
@@ -99,7 +104,10 @@ def prepare(run: RunDirectory) -> Resumption:
     if _contradicts(run, plan, cut):
         remarks.append(_go_back(run, plan, cut))
         ledger, head = _mend(run, plan, before=ledger)
+    # Who has left since the cut has said something since: its arrays have to be made again.
+    since = _records(run, cut.sequence + 1 if cut is not None else 1)
     return Resumption(
+        variants=Roster.of(since, cut.nodes if cut is not None else ()).variants,
         plan=plan,
         cut=cut,
         head=head,

@@ -18,7 +18,7 @@ class PlanSite:
     """A `Site` over a plan. ``agents`` is shared by the sites of one process, so that nodes which share an
     agent get the same object."""
 
-    def __init__(self, plan: RunPlan, node: NodePlan, agents: dict[str, Any]) -> None:
+    def __init__(self, plan: RunPlan, node: NodePlan, agents: dict[int, Any]) -> None:
         self._plan = plan
         self._node = node
         self._agents = agents
@@ -31,13 +31,20 @@ class PlanSite:
         self.has_optimizer = plan.has_optimizer
         self.has_evolution = plan.has_evolution
         self.lookahead = plan.lookahead
+        self.variant = node.variant
+        self.has_variant_nodes = bool(plan.variant_nodes)
         self.shares_agent = plan.shares_agent
 
     def agent(self) -> Any:
-        """The agent of the topology, built once for all nodes that share this process."""
-        if "agent" not in self._agents:
-            self._agents["agent"] = self._make_agent()
-        return self._agents["agent"]
+        """The agent of the topology, built once for all nodes that share this process; a variant has one of
+        its own."""
+        if self.variant not in self._agents:
+            self._agents[self.variant] = self._make_agent()
+        return self._agents[self.variant]
+
+    def variant_nodes(self, variant: int) -> tuple[str, ...]:
+        """Names of the nodes of a variant."""
+        return tuple(node.name for node in self._plan.of_variant(variant))
 
     def _make_agent(self) -> Any:
         options = self._plan.agent
@@ -66,7 +73,8 @@ class PlanSite:
         )
 
     def pipeline(self, settings: Any) -> Any:
-        """A pipeline of this node's role over the environment of the topology."""
+        """A pipeline of this node's role over the environment of the topology, with episodes of its own for
+        each variant."""
         from optix_bus.pipelines import make_pipeline
 
         return make_pipeline(
@@ -74,13 +82,13 @@ class PlanSite:
             self._plan.environment["kwargs"],
             settings,
             role=self.role,
-            seed=self.seed,
+            seed=int(stream(self.seed, self.name, "episodes").integers(2**62)) if self.variant else self.seed,
         )
 
 
 def build_nodes(plan: RunPlan, process: str | None = None) -> dict[str, Node]:
     """The nodes of one process, or all of them, ready for `setup`, in the order in which they act."""
-    agents: dict[str, Any] = {}
+    agents: dict[int, Any] = {}
     chosen = plan.nodes if process is None else plan.of_process(process)
     nodes: dict[str, Node] = {}
     for entry in chosen:

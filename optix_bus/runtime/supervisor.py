@@ -20,7 +20,16 @@ from optix_bus.bus.codec import Codec
 from optix_bus.bus.endpoints import HubEndpoints
 from optix_bus.bus.link import Link
 from optix_bus.errors import BusError, CodecError, NodeFailure
-from optix_bus.messages import VOCABULARY, Event, RunFinished, RunResumed, RunStarted, StopRequested
+from optix_bus.messages import (
+    VOCABULARY,
+    Event,
+    RunFinished,
+    RunResumed,
+    RunStarted,
+    StopRequested,
+    VariantAdmitted,
+    VariantDismissed,
+)
 from optix_bus.runtime.adoption import adopting
 from optix_bus.runtime.crew import Crew, Lost
 from optix_bus.runtime.fingerprint import fingerprint
@@ -163,6 +172,8 @@ class Supervisor:
             # It looks at everything a few times a second: being woken by each event would help nobody.
             wake_types=(RunFinished.__name__,),
         )
+        for variant, left in self._resumption.variants.items() if self._resumption is not None else ():
+            crew.admit(variant, leaves=left)
         crew.start()
         while not crew.is_ready:  # nothing is collected before everybody listens
             if self._stops:
@@ -223,6 +234,9 @@ class Supervisor:
                 continue  # somebody else's event; the nodes log what they cannot read
             self._progress.fold(event)
             self._view.event(event, self._progress)
+            # What was in the journal when the run was resumed is known already.
+            if self._resumption is None or record.seq > self._resumption.head:
+                self._grow(event, record.seq, crew)
         beacon = self._link.beacon
         if beacon is not None and beacon is not self._beacon:
             self._beacon = beacon
@@ -235,6 +249,13 @@ class Supervisor:
         if self._progress.finished is None:
             crew.turn()
         self._view.tick(self._progress, crew.states)
+
+    def _grow(self, event: Event, sequence: int, crew: Crew) -> None:
+        """Nodes of variants come and go as the scheduler says."""
+        if isinstance(event, VariantAdmitted):
+            crew.join(event.variant)
+        elif isinstance(event, VariantDismissed):
+            crew.dismiss(event.variant, sequence)
 
     def _tell(self, event: Event) -> None:
         assert self._link is not None

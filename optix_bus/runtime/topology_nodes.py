@@ -15,7 +15,7 @@ from optix_bus.runtime.restarts import POLICIES
 from optix_bus.runtime.topology_classes import load_node_class
 from optix_bus.runtime.topology_entry import NodeEntry, idle_options
 from optix_bus.runtime.topology_source import Entry, Tree
-from optix_bus.runtime.topology_wiring import check_restarts, check_roles, check_wiring
+from optix_bus.runtime.topology_wiring import check_restarts, check_roles, check_variants, check_wiring
 from optix_bus.runtime.validation import FAILED, Checker
 
 #: Whoever emits one of these holds the agent: it collects or it learns.
@@ -46,6 +46,7 @@ def check_nodes(tree: Tree, checker: Checker, shared_agent: bool) -> tuple[NodeE
         check_roles(whole, tree, checker)
         check_wiring(whole, tree, checker)
         check_restarts(whole, tree, checker)
+        check_variants(whole, tree, checker)
         if shared_agent:
             _refuse_lookahead(whole, tree, checker)
     return whole

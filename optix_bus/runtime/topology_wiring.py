@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from optix_bus.messages import Event, NodeLost, NodeReady, RunFinished, RunStarted, StopRequested, TimerFired
+from optix_bus.messages import (
+    Event,
+    NodeLost,
+    NodeReady,
+    PolicyUpdated,
+    RunFinished,
+    RunStarted,
+    StopRequested,
+    TimerFired,
+    WindowCollected,
+    WindowScored,
+)
 from optix_bus.runtime.names import SUPERVISOR
+from optix_bus.runtime.plan import VARIANT
 from optix_bus.runtime.topology_classes import known_node_classes
 from optix_bus.runtime.topology_entry import NodeEntry
 from optix_bus.runtime.topology_source import Tree
@@ -73,6 +85,34 @@ def waiting_for(entry: NodeEntry, entries: Sequence[NodeEntry]) -> dict[str, str
             if other is not entry and kind in other.node_class().accepts():
                 found.setdefault(other.name, kind.__name__)
     return found
+
+
+def has_variant_nodes(entries: Sequence[NodeEntry]) -> bool:
+    """Whether variants of this topology are trained by nodes of their own."""
+    return any(getattr(entry.settings, "variants", "") == "nodes" for entry in entries)
+
+
+def check_variants(entries: tuple[NodeEntry, ...], tree: Tree, checker: Checker) -> None:
+    """Variants with nodes of their own are trained in step with the learner, and judged by validation."""
+    if not has_variant_nodes(entries):
+        return
+    asking = next(entry for entry in entries if getattr(entry.settings, "variants", "") == "nodes")
+    place, path = tree.entries[asking.name].value.entries["variants"].place, f"nodes.{asking.name}.variants"
+    working: set[type[Event]] = {PolicyUpdated, WindowCollected, WindowScored}
+    for entry in entries:
+        if working & set(entry.node_class().emits) and not entry.node_class().for_variants:
+            message = f"variants: nodes: {entry.class_path} has no counterpart for variants"
+            checker.add(place, message, "write continue, or give the class for_variants", path)
+    if not any(entry.role == "validation" for entry in entries):
+        message = "variants: nodes needs a validation pipeline: variants are weighed by validation scores"
+        checker.add(place, message, "add a pipeline with role: validation, or write continue", path)
+    if any(getattr(entry.settings, "lookahead", 0) for entry in entries):
+        message = "variants: nodes needs a loop that waits for each window"
+        checker.add(place, message, "write lookahead: 0 for the scheduler, or variants: continue", path)
+    for entry in entries:
+        if entry.name.startswith(VARIANT) or entry.process.startswith(VARIANT):
+            message = f"'{entry.name}': names that begin with '{VARIANT}' are those of variants"
+            checker.add(tree.entries[entry.name].place, message, "use another", f"nodes.{entry.name}")
 
 
 def check_restarts(entries: tuple[NodeEntry, ...], tree: Tree, checker: Checker) -> None:

@@ -41,6 +41,8 @@ class Watched:
         verdict: why it is being killed, if it is.
         cause: why its last life ended.
         count: restarts within the time that counts.
+        leaves: the event behind which its nodes belong to the run no longer; 0 for none.
+        killed: when it is ended at once, once it was asked to leave.
     """
 
     record: ProcessRecord
@@ -58,6 +60,13 @@ class Watched:
     verdict: str = ""
     cause: str = ""
     count: int = 0
+    leaves: int = 0
+    killed: float = 0.0
+
+    @property
+    def may_leave(self) -> bool:
+        """Whether it was dismissed, and has taken note of that."""
+        return 0 < self.leaves <= self.handled
 
     @property
     def name(self) -> str:

@@ -46,6 +46,8 @@ class NodeContract:
         settings: what a topology would say about it; checked against ``node_class.settings``.
         role: its role, for nodes that have one.
         has_validation, has_optimizer, has_evolution, shares_agent, lookahead: what else is in the topology.
+        has_variant_nodes: whether variants there have nodes of their own.
+        variant: the variant that it belongs to; 0 for a node of the topology.
         seed: of the run.
     """
 
@@ -57,6 +59,8 @@ class NodeContract:
     has_evolution: ClassVar[bool] = False
     shares_agent: ClassVar[bool] = False
     lookahead: ClassVar[int] = 0
+    has_variant_nodes: ClassVar[bool] = False
+    variant: ClassVar[int] = 0
     seed: ClassVar[int] = 7
 
     def events(self, store: BlobStore) -> Iterable[Event]:
@@ -245,8 +249,13 @@ class _Place:
         self.has_evolution = contract.has_evolution
         self.shares_agent = contract.shares_agent
         self.lookahead = contract.lookahead
+        self.has_variant_nodes = contract.has_variant_nodes
+        self.variant = contract.variant
         self.agent = contract.make_agent
         self.pipeline = contract.make_pipeline
+
+    def variant_nodes(self, variant: int) -> tuple[str, ...]:
+        return (f"variant-{variant}-learner", f"variant-{variant}-pipeline")
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:
