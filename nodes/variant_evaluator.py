@@ -1,4 +1,4 @@
-"""Scores the validation episodes of one variant, as the evaluator of the topology scores those of its learner."""
+"""Scores the validation episodes of one variant, as the evaluator of the topology does for its learner."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _EVALUATOR = "evaluator"
 
 
 class VariantEvaluatorNode(Node):
-    """Each variant has its own: what an evaluator remembers, and the order of what it says, must not depend on
-    whose episodes came first."""
+    """Each variant has its own: what an evaluator remembers, and the order of what it says, must not depend
+    on whose episodes came first."""
 
     emits = (VariantScored,)
     settings = EvaluatorSettings

@@ -21,6 +21,8 @@ from optix_bus.messages import (
     OptimizerSwitched,
     RunFinished,
     SnapshotSaved,
+    VariantAdmitted,
+    VariantDismissed,
     VariantPruned,
     WindowJudged,
 )
@@ -34,6 +36,8 @@ _FOR_PROGRAMS = (
     SnapshotSaved,
     EvolutionDecided,
     VariantPruned,
+    VariantAdmitted,
+    VariantDismissed,
     RunFinished,
 )
 _STATES = {"ready": "green", "starting": "yellow", "lost": "red", "ended": "dim"}

@@ -188,8 +188,9 @@ class LoopMachine:
         self._degraded = 0
         self._next_evaluation = evaluation.window + 1
 
-    def confirm(self, policy_version: int, fresh: Evaluation) -> bool:
-        """Judge a candidate by episodes that did not make it one; says whether it now leads.
+    def confirm(self, policy_version: int, fresh: Evaluation, *, own: bool = True) -> bool:
+        """Judge a candidate by episodes that did not make it one; says whether it now leads. ``own`` is False
+        for a policy of a variant that is trained beside the learner.
 
         Its record becomes the fresh mean, so that a lucky maximum does not stick.
         """
@@ -204,7 +205,8 @@ class LoopMachine:
                 n=fresh.n,
                 signal=fresh.score,
                 confirmed=True,
-            )
+            ),
+            own=own,
         )
 
     def beats_record(self, score: float) -> bool:
@@ -335,8 +337,7 @@ class LoopMachine:
         """
         if evaluation.probing:
             return False
-        best = self.best.signal if self.best is not None else None
-        if not self.scheduler.check_degradation(evaluation.score, best):
+        if not self.scheduler.check_degradation(evaluation.score, self._leader.own_signal):
             self._degraded = 0
             return False
         self._degraded += 1

@@ -128,6 +128,7 @@ class Crew:
         """As `admit`, in a run that goes on: the process is started at once."""
         watched = self.admit(variant)
         if watched.child is None and watched.record.state == STARTING:
+            self._say(f"{watched.name} joins with {len(watched.record.nodes)} nodes of its own")
             self._launch(watched)
             self._changed()
 

@@ -260,7 +260,7 @@ def as_in_topology(entry: NodePlan, path: Path) -> NodePlan:
     """
     topology = load_topology(path, build_environment=False)
     plan = make_plan(topology, run_id="what-if", run_directory=path.parent)
-    found = next((other for other in plan.nodes if other.name == entry.name), None)
+    found = next(iter(plan.named([entry.name])), None)
     if found is None:
         raise ConfigurationError(
             f"{path} has no node {entry.name!r}; its nodes: {', '.join(other.name for other in plan.nodes)}"

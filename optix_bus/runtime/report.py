@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from optix_bus.messages import RunFinished
+from optix_bus.versions import first_version, variant_of
 
 _WIDTH = 64
 _REASONS = {
@@ -48,7 +49,10 @@ def _score(value: float, error: float) -> str:
 def _earned(finished: RunFinished) -> str:
     if finished.best_policy_version < 0:
         return "nobody"
-    return f"policy {finished.best_policy_version}, evaluated at window {finished.best_window}; restored"
+    variant = variant_of(finished.best_policy_version)
+    version = finished.best_policy_version - first_version(variant)
+    whose = f" of variant {variant}" if variant else ""
+    return f"policy {version}{whose}, evaluated at window {finished.best_window}; restored"
 
 
 def _number(value: float) -> str:

@@ -71,7 +71,7 @@ class VariantJoins(Node):
             return False
         for fresh, score, params in self._members.confirmed():
             before = self.machine.best_score
-            if self.machine.confirm(fresh.policy_version, fresh):
+            if self.machine.confirm(fresh.policy_version, fresh, own=False):
                 gained = not fresh.score - before <= self.machine.scheduler.margin
                 self._members.improved = self._members.improved or gained
                 ctx.emit(loop_words.variant_promoted(fresh, score["metrics"], self.machine, params))

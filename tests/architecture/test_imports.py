@@ -23,7 +23,7 @@ ALIASES = {
     "TFTD3Agent": "TFTDDAgent",
     "TorchEvaluator": "ReturnEvaluator",
 }
-LIGHT = ("scheduler", "evaluator", "optimizer", "checkpoint", "callbacks")
+LIGHT = ("scheduler", "evaluator", "variant_evaluator", "optimizer", "checkpoint", "callbacks")
 
 
 def loaded_by(statement, modules):

@@ -19,6 +19,9 @@ from nodes.optimizer import OptimizerNode
 from nodes.pipeline import PipelineNode
 from nodes.policy_manager import PolicyManagerNode
 from nodes.scheduler import SchedulerNode
+from nodes.variant_evaluator import VariantEvaluatorNode
+from nodes.variant_learner import VariantLearnerNode
+from nodes.variant_pipeline import VariantPipelineNode
 from optix_bus.agents import make_agent
 from optix_bus.errors import NodeFailure
 from optix_bus.messages import (
@@ -38,8 +41,16 @@ from optix_bus.messages import (
     RolledBack,
     RunStarted,
     StopRequested,
+    VariantAdmitted,
+    VariantCollected,
+    VariantDismissed,
+    VariantEvaluationRequested,
+    VariantPruned,
     VariantRequested,
+    VariantScored,
+    VariantSeeded,
     VariantSpawned,
+    VariantUpdated,
     WindowCollected,
     WindowJudged,
     WindowScored,
@@ -190,6 +201,45 @@ class TestEvolvingScheduler(TestScheduler):
         yield learnt(store, 8, origin="restored")
 
 
+class TestSchedulerOfVariants(TestScheduler):
+    """One variant with nodes of its own becomes the best, and is dismissed."""
+
+    has_evolution = True
+    has_variant_nodes = True
+    settings = TestEvolvingScheduler.settings
+
+    def events(self, store):
+        yield from list(TestEvolvingScheduler.events(self, store))[:-6]
+        yield EvolutionDecided(window=4, action="spawn", reason="a plateau", variant=1)
+        yield self.updated(store, 0)
+        yield collected(store, 5)
+        yield learnt(store, 6, window=5)
+        yield scored(5, 10.0)
+        yield self.updated(store, 1)
+        yield self.scored("score", 12.0)
+        yield VariantPruned(window=5, variant=1, weight=1.0, reason="the worst")
+        yield self.scored("confirm", 11.0)
+        yield EvolutionReported(window=5, lines=("Spawns used",))
+        yield learnt(store, 7, origin="restored")
+
+    def updated(self, store, number):
+        ref = store.write(f"variant-1-learner/policy-{number:06d}", agent(number + 1).state())
+        params = {"learning_rate": 1e-3}
+        return VariantUpdated(variant=1, version=10**9 + number, window=4 + number, policy=ref, params=params)
+
+    def scored(self, purpose, score):
+        return VariantScored(
+            variant=1,
+            purpose=purpose,
+            window=5,
+            policy_version=10**9,
+            score=score,
+            n=4,
+            standard_error=1.0,
+            std=2.0,
+        )
+
+
 class TestPolicyManager(NodeContract):
     node_class = PolicyManagerNode
     settings: ClassVar[dict[str, Any]] = {"max_spawns": 2, "max_ensemble_size": 1, "weight_noise": 0.5}
@@ -212,6 +262,25 @@ class TestPolicyManager(NodeContract):
             yield Dormant(window=3 * number + 2, reason="plateau")
             yield learnt(store, 3 * number + 3, origin="variant")
         yield RollbackRequested(window=9, reason="converged", final=True)
+
+
+class TestPolicyManagerOfNodes(TestPolicyManager):
+    settings: ClassVar[dict[str, Any]] = {"max_spawns": 3, "max_ensemble_size": 2, "variants": "nodes"}
+
+    def events(self, store):
+        for event in super().events(store):
+            yield event
+            if isinstance(event, Dormant):
+                yield VariantScored(
+                    variant=1,
+                    purpose="score",
+                    window=event.window + 1,
+                    policy_version=10**9,
+                    score=12.0,
+                    n=4,
+                    standard_error=1.0,
+                    std=2.0,
+                )
 
 
 class TestEvaluator(NodeContract):
@@ -261,6 +330,29 @@ class TestCheckpoint(NodeContract):
             policy_version=3, window=3, hyperparams_version=1, score=9.0, n=20, standard_error=1.0
         )
         yield RollbackRequested(window=3, reason="converged", final=True)
+
+
+class TestCheckpointOfVariants(TestCheckpoint):
+    """Also those that have nodes of their own."""
+
+    has_variant_nodes = True
+
+    def events(self, store):
+        yield from list(super().events(store))[:-1]
+        yield VariantAdmitted(window=3, variant=2, nodes=("variant-2-learner",), params={}, noise_scale=0.1)
+        for number in range(2):
+            yield VariantUpdated(
+                variant=2,
+                version=2 * 10**9 + number,
+                window=3 + number,
+                policy=store.write(f"variant-2-learner/policy-{number:06d}", agent(9 + number).state()),
+            )
+            yield CollectWindow(window=4 + number, policy_version=3, hyperparams_version=1, evaluate=True)
+        yield PolicyPromoted(
+            policy_version=2 * 10**9, window=4, hyperparams_version=-1, score=11.0, n=20, standard_error=1.0
+        )
+        yield VariantDismissed(window=5, variant=2, nodes=("variant-2-learner",), reason="the worst")
+        yield RollbackRequested(window=5, reason="converged", final=True)
 
 
 class TestCallbacks(NodeContract):
@@ -324,6 +416,99 @@ class TestValidation(TestPipeline):
     def events(self, store):
         yield from super().events(store)
         yield EvaluationRequested(window=1, policy_version=0)
+
+
+class _OfVariant(NodeContract):
+    """The first of two variants; what is the other's is left alone."""
+
+    variant = 1
+
+    def updated(self, store, number, variant=1):
+        agent_state = agent(number + 1).state()
+        return VariantUpdated(
+            variant=variant,
+            version=variant * 10**9 + number,
+            window=number,
+            policy=store.write(f"variant-{variant}-learner/policy-{number:06d}", agent_state),
+            params={"learning_rate": 1e-3},
+        )
+
+    def collected(self, store, number, role="train", variant=1):
+        return VariantCollected(
+            variant=variant,
+            role=role,
+            purpose="train" if role == "train" else "score",
+            window=number,
+            policy_version=variant * 10**9,
+            evaluate=True,
+            data=store.write(f"variant-{variant}-{role}/window-{number:06d}", window(number)),
+            steps=48,
+            total_steps=48,
+            episodes=4,
+        )
+
+
+class TestVariantLearner(_OfVariant):
+    node_class = VariantLearnerNode
+
+    def make_agent(self):
+        return agent()
+
+    def events(self, store):
+        ref = store.write("checkpoint/variant-000001", agent(5).state())
+        for variant in (2, 1):
+            yield VariantSeeded(
+                window=1,
+                variant=variant,
+                snapshot_id="00000001",
+                params={"learning_rate": 2e-3},
+                weight_noise=0.1,
+                seed=5,
+                policy=ref,
+            )
+        yield self.collected(store, 2, variant=2)
+        yield self.collected(store, 2)
+        yield self.collected(store, 2, "validation")
+        yield self.collected(store, 3)
+        yield VariantDismissed(window=3, variant=1, nodes=("variant-1-learner",), reason="the worst")
+        yield self.collected(store, 4)
+
+
+class TestVariantPipeline(_OfVariant):
+    node_class = VariantPipelineNode
+    role = "train"
+    settings: ClassVar[dict[str, Any]] = {"environments": 2, "window_steps": 16}
+
+    def make_pipeline(self, settings):
+        return make_pipeline("CartPole-v1", {}, settings, role=self.role, seed=self.seed)
+
+    def events(self, store):
+        yield self.asked(0)
+        yield self.updated(store, 1, variant=2)
+        yield self.updated(store, 1)
+        yield self.asked(2)
+        yield self.updated(store, 2)
+        yield self.asked(3)
+        yield VariantEvaluationRequested(variant=1, window=3, policy_version=10**9 + 2)
+        yield VariantDismissed(window=3, variant=1, nodes=("variant-1-pipeline",), reason="the worst")
+        yield self.asked(4)
+
+    def asked(self, number):
+        return CollectWindow(window=number, policy_version=7, hyperparams_version=3, evaluate=True)
+
+
+class TestVariantValidation(TestVariantPipeline):
+    role = "validation"
+    settings: ClassVar[dict[str, Any]] = {"environments": 2, "episodes": 3}
+
+
+class TestVariantEvaluator(_OfVariant):
+    node_class = VariantEvaluatorNode
+
+    def events(self, store):
+        yield self.collected(store, 0)
+        yield self.collected(store, 0, "validation", variant=2)
+        yield self.collected(store, 0, "validation")
 
 
 class CutCounter(Node):

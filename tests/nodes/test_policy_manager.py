@@ -35,8 +35,7 @@ def changed(folder: Path, old: str, new: str) -> Path:
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("variants: nodes", "no supervisor starts further nodes"),
-        ("variants: clones", "expected continue"),
+        ("variants: clones", "expected one of 'continue', 'nodes'"),
         ("max_spawns: -1", "expected at least 0, found -1"),
         ("max_spwans: 2", "did you mean 'max_spawns'"),
         ("min_noise: 0.5", "above max_noise"),

@@ -1,4 +1,4 @@
-"""An agent whose policy is one number that climbs to where its learning rate lets it, and travels as arrays."""
+"""An agent whose policy is one number, travels as arrays, and climbs to where its learning rate lets it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from nodes.learner import LearnerNode
 from optix_bus.agents.acting import load_policy
 from optix_bus.interfaces import BaseAgent
 from optix_bus.types import EpisodeData, HyperparamSet, NamedArrays
@@ -68,3 +69,9 @@ class Climbing(BaseAgent):
 
     def reseed(self, rng: np.random.Generator) -> None:
         self.rng = rng
+
+
+class OwnLearner(LearnerNode):
+    """As a user may write one, who has nothing for variants."""
+
+    for_variants: ClassVar[str] = ""
