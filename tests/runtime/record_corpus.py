@@ -16,16 +16,31 @@ from tests.runtime.recorded import DEMO, ROOT, TOPOLOGIES, record, with_validati
 
 CORPUS = Path(__file__).parent / "corpus"
 SCRIPTED = Path(__file__).parent / "scripted.yaml"
+BESIDE = Path(__file__).parent / "beside.yaml"
 EVOLVING = Path(__file__).parent / "evolving.yaml"
 UNTOUCHED = (
     "nodes.scheduler.max_episodes=60",
     "nodes.pipeline.window_steps=20",
     "nodes.pipeline.environments=1",
 )
+#: A plateau is found as soon as it can be.
+EARLY = (
+    *UNTOUCHED,
+    "nodes.scheduler.plateau_threshold=1",
+    "nodes.scheduler.dormant_threshold=1",
+    "nodes.scheduler.cut_windows=5",
+)
+#: One variant comes, and leaves for another.
+EXCHANGED = (
+    *EARLY,
+    "nodes.scheduler.dormant_threshold=2",
+    "nodes.scheduler.max_episodes=11",
+    "nodes.policy_manager.min_noise=0.25",
+)
 
 #: So many windows, and so little patience, that another tuner is chosen.
 EAGER = (
-    "nodes.scheduler.max_episodes=24",
+    "nodes.scheduler.max_episodes=20",
     "nodes.scheduler.cut_windows=8",
     "nodes.optimizer.switch_confirmation=1",
     "nodes.optimizer.autocorr_threshold=0.01",
@@ -34,8 +49,9 @@ EAGER = (
 #: Name -> (topology, overrides).
 RUNS = {
     "adaptive": (TOPOLOGIES / "cartpole_adaptive.yaml", with_validation(*EAGER)),
+    "beside": (BESIDE, EXCHANGED),
     "demo": (DEMO, with_validation()),
-    "evolving": (EVOLVING, (*UNTOUCHED, "nodes.scheduler.cut_windows=5")),
+    "evolving": (EVOLVING, (*EARLY, "nodes.policy_manager.max_spawns=1")),
     "lookahead": (DEMO, with_validation("nodes.scheduler.lookahead=1", "seed=3")),
     "own-agent": (TOPOLOGIES / "custom_agent.yaml", with_validation()),
     "scripted": (SCRIPTED, (*UNTOUCHED, "nodes.scheduler.cut_windows=5")),

@@ -17,7 +17,7 @@ HOW = (
 )
 #: Their results are the same on every machine: sums of a few numbers, and whole ones.
 EVERYWHERE = ("scheduler", "optimizer")
-WHOLE_NUMBERS = ("evolving", "scripted")
+WHOLE_NUMBERS = ("beside", "evolving", "scripted")
 OF_PROCESSES = {"RunResumed", "NodeReady", "NodeLost", "StopRequested", "TimerSet", "TimerFired"}
 
 
