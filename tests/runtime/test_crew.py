@@ -168,6 +168,7 @@ def plan(nodes: list[NodePlan]) -> RunPlan:
         agent={},
         run={},
         nodes=nodes,
+        variant_nodes=[node("pipeline"), node("learner")],
         shares_agent=False,
         has_validation=False,
         has_optimizer=False,
@@ -443,3 +444,102 @@ def test_at_the_end_everybody_has_ended(make: Callable[..., Stage]) -> None:
     stage.crew.end(lambda: False)
     assert all(child.code is not None for child in children)
     assert {record.state for record in stage.records} == {"ended"}
+
+
+class Deaf(FakeChild):
+    """Does not end when it is asked to."""
+
+    def terminate(self) -> None: ...
+
+
+def test_a_variant_joins_in_a_process_of_its_own_and_comes_back_like_any_other(
+    make: Callable[..., Stage],
+) -> None:
+    stage = make()
+    stage.crew.join(2)
+    assert stage.births.launched[-1] == ("variant-2", 1)
+    assert stage.record("variant-2").nodes == ["variant-2-pipeline", "variant-2-learner"]
+    stage.turn()
+    assert stage.crew.states["variant-2"] == "ready"
+    stage.crew.join(2)  # it is there
+    stage.kill("variant-2")
+    stage.turn()
+    stage.turn()
+    assert [name for name in stage.births.launched if name[0] == "variant-2"] == [
+        ("variant-2", 1),
+        ("variant-2", 2),
+    ]
+    assert [event.incarnation for event in stage.events(NodeReady, "variant-2-learner")] == [1, 2]
+
+
+def test_who_is_dismissed_ends_in_order_once_it_has_handled_that(make: Callable[..., Stage]) -> None:
+    stage = make()
+    stage.crew.join(1)
+    stage.turn(seq=5)
+    child = stage.child("variant-1")
+    stage.crew.dismiss(1, 9)
+    stage.turn(seq=8)
+    assert child.code is None
+    stage.turn(seq=9)
+    assert child.code == 0
+    stage.turn(seq=10)
+    assert stage.crew.states["variant-1"] == "ended"
+    stage.turns(5, 1.0, seq=11)
+    assert stage.births.launched.count(("variant-1", 1)) == 1
+    assert stage.events(NodeLost, "variant-1-learner") == []
+    assert stage.crew.is_ready
+    stage.crew.dismiss(7, 12)  # nobody
+
+
+def test_who_dies_before_it_has_handled_its_dismissal_comes_back_to_do_so(
+    make: Callable[..., Stage],
+) -> None:
+    stage = make()
+    stage.crew.join(1)
+    stage.turn(seq=5)
+    stage.crew.dismiss(1, 9)
+    stage.kill("variant-1")
+    stage.turn(seq=5)
+    assert stage.births.launched[-1] == ("variant-1", 2)
+    stage.turn(seq=9)
+    stage.turn(seq=9)
+    assert stage.crew.states["variant-1"] == "ended"
+
+
+def test_who_hangs_on_its_way_out_is_killed_and_nobody_is_lost(
+    make: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = make(stop_seconds=3.0)
+    monkeypatch.setattr(FakeBirths, "launch", _launch_deaf)
+    stage.crew.join(1)
+    stage.turn(seq=5)
+    child = stage.child("variant-1")
+    stage.crew.dismiss(1, 5)
+    stage.turns(3, 0.9, seq=6)
+    assert child.code is None
+    stage.turns(3, 0.9, seq=6)
+    assert child.code == KILLED
+    stage.turn(seq=6)
+    assert stage.crew.states["variant-1"] == "ended"
+    assert stage.events(NodeLost, "variant-1-learner") == []
+
+
+def _launch_deaf(self: FakeBirths, watched: Watched, why: str = "") -> None:
+    watched.begin(module.time.monotonic())
+    watched.child = Deaf(watched.name)
+    watched.record.pid = watched.child.pid
+
+
+def test_who_has_left_since_the_cut_is_started_with_all_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "Births", FakeBirths)
+    stage = Stage(tmp_path, NODES)
+    stage.crew.admit(1, leaves=9)
+    stage.crew.admit(2)
+    stage.crew.start()
+    assert {name for name, _ in stage.births.launched} >= {"learner", "variant-1", "variant-2"}
+    for _ in range(3):
+        stage.turn(seq=9)
+    assert (stage.crew.states["variant-1"], stage.crew.states["variant-2"]) == ("ended", "ready")
+    assert stage.crew.is_ready
