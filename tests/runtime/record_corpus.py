@@ -40,7 +40,7 @@ EXCHANGED = (
 
 #: So many windows, and so little patience, that another tuner is chosen.
 EAGER = (
-    "nodes.scheduler.max_episodes=20",
+    "nodes.scheduler.max_episodes=19",
     "nodes.scheduler.cut_windows=8",
     "nodes.optimizer.switch_confirmation=1",
     "nodes.optimizer.autocorr_threshold=0.01",
