@@ -22,7 +22,7 @@ from optix_bus.errors import ConfigurationError
     default="cartpole_ppo",
     show_default=True,
     metavar="NAME",
-    help="cartpole_ppo, one_pipeline or custom_agent.",
+    help="cartpole_ppo, evolving, one_pipeline or custom_agent.",
 )
 @click.option("--force", is_flag=True, help="Write over files that are there.")
 def init(path: Path, template_name: str, force: bool) -> None:

@@ -25,13 +25,15 @@ def ps(run: str | None) -> None:
     state = record.state if alive or record.state in ("finished", "failed") else "dead"
     rows = [row for process in [record.supervisor, *record.processes] for row in _rows(process, record)]
     text = [f"{record.run_id}  {state.upper()}  seed {record.seed}  {folder.root}"]
+    wide = max(16, *(len(row["name"]) for row in rows))
     text.append(
-        f"{'NAME':<16} {'PID':>8}  {'STATE':<9} {'RESTARTS':>8} {'INCARNATION':>11} {'MEMORY':>9}  PROCESS"
+        f"{'NAME':<{wide}} {'PID':>8}  {'STATE':<9} {'RESTARTS':>8} "
+        f"{'INCARNATION':>11} {'MEMORY':>9}  PROCESS"
     )
     for row in rows:
         memory = f"{row['rss_bytes'] / 2**20:.0f} MiB" if row["rss_bytes"] else "—"
         text.append(
-            f"{row['name']:<16} {row['pid']:>8}  {row['state']:<9} {row['restarts']:>8} "
+            f"{row['name']:<{wide}} {row['pid']:>8}  {row['state']:<9} {row['restarts']:>8} "
             f"{row['incarnation']:>11} {memory:>9}  {row['process']}"
         )
     say(

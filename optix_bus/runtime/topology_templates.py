@@ -69,6 +69,7 @@ _EVALUATOR = {"node": "nodes.evaluator:EvaluatorNode"}
 _SCHEDULER = {"node": "nodes.scheduler:SchedulerNode", "max_episodes": 500}
 _OPTIMIZER = {"node": "nodes.optimizer:OptimizerNode", "method": "spsa"}
 _CHECKPOINT = {"node": "nodes.checkpoint:CheckpointNode", "max_snapshots": 10}
+_POLICY_MANAGER = {"node": "nodes.policy_manager:PolicyManagerNode", "variants": "continue", "max_spawns": 2}
 
 TEMPLATES: dict[str, Template] = {
     "cartpole_ppo": Template(
@@ -83,6 +84,21 @@ TEMPLATES: dict[str, Template] = {
             "scheduler": _SCHEDULER,
             "optimizer": _OPTIMIZER,
             "checkpoint": _CHECKPOINT,
+        },
+    ),
+    "evolving": Template(
+        "PPO on CartPole; a plateau is answered by variants of the best policy until they are spent.",
+        "evolving",
+        {"algorithm": "ppo", "hidden_sizes": [64, 64], "hyperparameters": {"learning_rate": 3e-4}},
+        {
+            "pipeline": _TRAIN,
+            "validation": _VALIDATION,
+            "learner": _LEARNER,
+            "evaluator": _EVALUATOR,
+            "scheduler": _SCHEDULER,
+            "optimizer": _OPTIMIZER,
+            "checkpoint": _CHECKPOINT,
+            "policy_manager": _POLICY_MANAGER,
         },
     ),
     "one_pipeline": Template(
