@@ -143,7 +143,7 @@ def recovery(found: list[dict[str, Any]], method: str, factor: float) -> list[fl
 
 
 def table(found: list[dict[str, Any]]) -> str:
-    """Markdown: medians over seeds of scores and of the recovered share."""
+    """Markdown: medians over seeds of scores and of the recovered share, with its lowest and highest."""
     head = ["method", *(f"x{factor:g}" for factor in FACTORS)]
     rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for method in METHODS:
@@ -156,8 +156,9 @@ def table(found: list[dict[str, Any]]) -> str:
             cell = f"{np.median(mine):.0f}"
             shares = recovery(found, method, factor) if method != "fixed" else []
             if shares:
-                middle = float(np.median(shares))
-                cell += f" ({middle:+.1%})" if factor == 1.0 else f" ({middle:.2f})"
+                middle, form = float(np.median(shares)), "+.1%" if factor == 1.0 else ".2f"
+                spread = f"; {min(shares):{form}} to {max(shares):{form}}" if len(shares) > 1 else ""
+                cell += f" ({middle:{form}}{spread})"
             cells.append(f"{cell}, n={len(mine)}")
         rows.append("| " + " | ".join([method, *cells]) + " |")
     searched = [x["score"] for x in found if x["method"] == SEARCH]
