@@ -201,7 +201,8 @@ def test_loss_statistics_and_gradients_equal_those_of_torch(framework, action):
         assert np.abs(gradient).max() > 1e-4, "the layer learns"
 
 
-@pytest.mark.parametrize("framework", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_hundred_steps_end_where_those_of_torch_end_and_are_compiled_once(framework):
     agent, twin = pair_of(framework)
     batch = batch_of(agent)
