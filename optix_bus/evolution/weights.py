@@ -20,9 +20,10 @@ def score_weights(scores: Sequence[float]) -> list[float]:
     if not known:
         return [1.0] * len(scores)
     low, spread = min(known), max(known) - min(known)
-    shift = 0.0 if low > 0.0 else _FLOOR * spread - low
-    shifted = [score + shift for score in known]
-    total = math.fsum(shifted)
-    if spread == 0.0 or not total > 0.0:
+    floor = _FLOOR * spread
+    if floor == 0.0:
         return [1.0] * len(scores)
-    return [(score + shift) * len(known) / total if math.isfinite(score) else 1.0 for score in scores]
+    # Differences first: beside large scores a small spread would be rounded away.
+    shifted = [score if low > 0.0 else (score - low) + floor for score in scores]
+    total = math.fsum(value for value in shifted if math.isfinite(value))
+    return [value * len(known) / total if math.isfinite(value) else 1.0 for value in shifted]

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from optix_bus.errors import EnvironmentFailure
@@ -186,7 +186,7 @@ class Feed:
                 self._items.popleft()
                 self.dropped += 1
                 if self._items:
-                    self._items[0] = _after_a_gap(self._items[0])
+                    self._items[0] = replace(self._items[0], follows=False)
                 else:
                     self._broken = True
             now = time.monotonic()
@@ -196,9 +196,3 @@ class Feed:
             self._broken, self._heard, self._fruitless = False, now, 0
             self._news.notify_all()
             return True
-
-
-def _after_a_gap(item: Item) -> Item:
-    return Item(
-        item.observation, item.reward, item.terminated, item.truncated, item.info, False, item.arrived
-    )

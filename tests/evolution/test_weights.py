@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from optix_bus.evolution.weights import score_weights
@@ -24,6 +24,8 @@ def test_scores_that_are_not_positive_are_shifted_and_nobody_is_silenced():
 
 
 @given(SCORES)
+@example([0.0, 5e-324])
+@example([-1e6, -1e6 + 1e-9])
 def test_weights_are_positive_average_one_and_keep_the_order_of_the_scores(scores):
     weights = score_weights(scores)
     assert all(weight > 0.0 and math.isfinite(weight) for weight in weights)

@@ -71,7 +71,8 @@ class Life:
 
 
 def test_the_events_that_announce_blobs_are_known_by_their_fields() -> None:
-    assert {"WindowCollected", "PolicyUpdated", "RolledBack", "VariantSpawned"} == ANNOUNCING
+    of_variants = {"VariantSpawned", "VariantSeeded", "VariantCollected", "VariantUpdated"}
+    assert {"WindowCollected", "PolicyUpdated", "RolledBack", *of_variants} == ANNOUNCING
     event = policy(3)
     assert references(event) == [event.policy]
     assert references(RolledBack(window=1, final=False)) == []
