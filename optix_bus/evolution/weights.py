@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 
 #: What the worst member keeps where scores had to be shifted, as a share of their spread.
@@ -26,4 +27,7 @@ def score_weights(scores: Sequence[float]) -> list[float]:
     # Differences first: beside large scores a small spread would be rounded away.
     shifted = [score if low > 0.0 else (score - low) + floor for score in scores]
     total = math.fsum(value for value in shifted if math.isfinite(value))
-    return [value * len(known) / total if math.isfinite(value) else 1.0 for value in shifted]
+    return [
+        max(value * len(known) / total, sys.float_info.min) if math.isfinite(value) else 1.0
+        for value in shifted
+    ]

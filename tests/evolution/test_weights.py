@@ -25,6 +25,7 @@ def test_scores_that_are_not_positive_are_shifted_and_nobody_is_silenced():
 
 @given(SCORES)
 @example([0.0, 5e-324])
+@example([4.0, 5e-324])
 @example([-1e6, -1e6 + 1e-9])
 def test_weights_are_positive_average_one_and_keep_the_order_of_the_scores(scores):
     weights = score_weights(scores)
