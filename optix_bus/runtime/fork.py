@@ -171,11 +171,8 @@ def _newest_cut(source: RunDirectory, plan: RunPlan, at: int) -> Cut | None:
     cuts = complete_cuts(folder, source.journal, names)
     whole = [cut for cut in cuts if not folder.damage(cut, [*names, *cut.nodes])]
     found = next((cut for cut in whole if cut.sequence <= at), None)
-    if found is not None:
-        repeats = all(taken.repeats for taken in found.taken.values())
-    else:
-        repeats = not unrepeatable(source, plan)
-    if not repeats and at != (found.sequence if found is not None else 0):
+    behind = at != (found.sequence if found is not None else 0)
+    if behind and unrepeatable(source, plan, found):
         places = ", ".join(str(cut.sequence) for cut in reversed(whole))
         raise ConfigurationError(
             f"{source.root} cannot branch off at event {at}: its agent or its environment keeps more than a "

@@ -1,4 +1,4 @@
-"""Which nodes of a run could not do again, from its first event on, what they have done.
+"""Which nodes of a run could not do again what they have done.
 
 python -m optix_bus.runtime.repeating RUN
 
@@ -18,17 +18,20 @@ import msgspec
 
 from optix_bus.messages import WindowCollected
 from optix_bus.runtime import lifeline
+from optix_bus.runtime.cuts import Cut
 from optix_bus.runtime.plan import RunPlan
 from optix_bus.runtime.run_directory import RunDirectory
 from optix_bus.runtime.site import build_nodes, load
 
 
-def unrepeatable(run: RunDirectory, plan: RunPlan) -> set[str]:
-    """Names of nodes that cannot do the same again: all that share an agent, and pipelines whose environments
-    do not keep to their seeds.
+def unrepeatable(run: RunDirectory, plan: RunPlan, cut: Cut | None) -> set[str]:
+    """Names of nodes that cannot do the same again from a cut on: those that said so there. From the first
+    event on, all that share an agent, and pipelines whose environments do not keep to their seeds.
 
     Nodes that cannot even be built are not among them: they will say why when they are started.
     """
+    if cut is not None:
+        return {name for name, taken in cut.taken.items() if not taken.repeats}
     if plan.shares_agent:
         return {node.name for node in plan.nodes}
     try:

@@ -142,14 +142,10 @@ def _refuse_finished(run: RunDirectory, cut: Cut | None) -> None:
 
 def _contradicts(run: RunDirectory, plan: RunPlan, cut: Cut | None) -> bool:
     """Whether a node that cannot do the same again has done something since the cut."""
-    if cut is not None:
-        forgetful = {name for name, taken in cut.taken.items() if not taken.repeats}
-    else:
-        forgetful = unrepeatable(run, plan)
     since = cut.sequence if cut is not None else 0
-    return bool(forgetful) and any(
-        record.node in forgetful and record.cause > since for record in _records(run, since + 1)
-    )
+    answered = {record.node for record in _records(run, since + 1) if record.cause > since}
+    # Asked last: without a cut it takes a process.
+    return bool(answered) and not answered.isdisjoint(unrepeatable(run, plan, cut))
 
 
 def _go_back(run: RunDirectory, plan: RunPlan, cut: Cut | None) -> str:

@@ -25,22 +25,22 @@ def laid_out(topology: Path, root: Path) -> tuple[RunDirectory, RunPlan]:
 def test_environments_that_keep_to_their_seeds_are_told_from_those_that_do_not(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    assert unrepeatable(*laid_out(light(tmp_path / "a"), tmp_path / "steady")) == set()
+    assert unrepeatable(*laid_out(light(tmp_path / "a"), tmp_path / "steady"), None) == set()
     drifts = drifting(light(tmp_path / "b"))
     world = drifts.parent / "drifting.py"
     # What it prints is not taken for an answer.
     world.write_text(world.read_text().replace("self.steps = 0\n", "self.steps = 0\n        print('[]')\n"))
-    assert unrepeatable(*laid_out(drifts, tmp_path / "drifts")) == {"pipeline", "validation"}
+    assert unrepeatable(*laid_out(drifts, tmp_path / "drifts"), None) == {"pipeline", "validation"}
 
 
 def test_what_cannot_be_built_says_so_when_it_is_started(tmp_path: Path) -> None:
     run, plan = laid_out(light(tmp_path), tmp_path / "run")
     (tmp_path / "noop_world.py").write_text("raise RuntimeError('gone')\n")
-    assert unrepeatable(run, plan) == set()
+    assert unrepeatable(run, plan, None) == set()
 
 
 def test_whoever_shares_an_agent_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, plan = laid_out(light(tmp_path), tmp_path / "run")
     monkeypatch.setattr("subprocess.run", None)
     shared = msgspec.structs.replace(plan, shares_agent=True)
-    assert unrepeatable(run, shared) == {node.name for node in plan.nodes}
+    assert unrepeatable(run, shared, None) == {node.name for node in plan.nodes}
