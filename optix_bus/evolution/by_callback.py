@@ -22,11 +22,11 @@ class CallbackEvolution:
     themselves; one that raised has decided nothing, and the run may end.
     """
 
-    def __init__(self, callbacks: Sequence[LoopCallback]) -> None:
-        self._callbacks = callbacks
-
     #: All agents are the callbacks' own, and no node trains one.
     beside = False
+
+    def __init__(self, callbacks: Sequence[LoopCallback]) -> None:
+        self._callbacks = callbacks
 
     @property
     def spawns(self) -> int:

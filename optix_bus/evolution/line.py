@@ -41,10 +41,20 @@ class Variant:
     parent_window: int = -1
     weight: float = 1.0
 
+    def scored(self, score: float, keep: int) -> None:
+        """One more validation score; the latest ``keep`` stay."""
+        self.scores = [*self.scores, score][-keep:]
+
     @property
     def mean_score(self) -> float:
         """Rolling mean; NaN before the first score."""
         return math.fsum(self.scores) / len(self.scores) if self.scores else math.nan
+
+    def line(self, first: str, end: str = "") -> MemberLine:
+        """For the report; ``first`` is what variant 0 is, ``end`` what became of it."""
+        descent = f"noise {self.noise_scale:.3g}, parent of window {self.parent_window}"
+        note = descent if self.number else first
+        return MemberLine(self.number, self.weight, self.mean_score, f"{note}, {end}" if end else note)
 
 
 class EvolutionLine:
@@ -102,12 +112,12 @@ class EvolutionLine:
         self._history = [*self._history[1 - self._keep :], (window, score, gap)]
         began = [v for v in self.variants if 0 <= v.first_version <= policy_version]
         if began:
-            began[-1].scores = [*began[-1].scores[1 - self._settings.score_window :], score]
-
-    # Deciding
+            began[-1].scored(score, self._settings.score_window)
 
     def scored_beside(self, variant: int, score: float) -> None:
         """There is one learner, and nothing beside it."""
+
+    # Deciding
 
     def reweigh(self, window: int) -> tuple[dict[int, float], dict[int, float]]:
         """Weights of the ensemble from rolling scores, and those scores, by number of the variant."""
@@ -159,21 +169,24 @@ class EvolutionLine:
 
     def report_lines(self) -> list[str]:
         """For the end of the loop's report."""
-        members = [
-            MemberLine(
-                variant.number,
-                variant.weight,
-                variant.mean_score,
-                f"noise {variant.noise_scale:.3g}, parent of window {variant.parent_window}"
-                if variant.number
-                else "the policy that the run began with",
-            )
-            for variant in self.variants
-        ]
-        settings = self._settings
         return evolution_lines(
-            Evolved(self.reason, self.spawns, settings.max_spawns, self.pruned, self.regime, members)
+            Evolved(
+                self.reason,
+                self.spawns,
+                self._settings.max_spawns,
+                self.pruned,
+                self.regime,
+                self._members(),
+                former=self._former(),
+            )
         )
+
+    def _members(self) -> list[MemberLine]:
+        return [variant.line("the policy that the run began with") for variant in self.variants]
+
+    def _former(self) -> list[MemberLine]:
+        """Of a line those who left are not told of one by one: their training went on in the next."""
+        return []
 
     # Moving
 

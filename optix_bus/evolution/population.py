@@ -10,8 +10,11 @@ from typing import Any
 from optix_bus.evolution.line import EvolutionLine, Variant
 from optix_bus.evolution.meta_controller import MetaAction
 from optix_bus.evolution.mind import Pruned
-from optix_bus.evolution.report import Evolved, MemberLine, evolution_lines
+from optix_bus.evolution.report import MemberLine
 from optix_bus.evolution.settings import EvolutionSettings
+
+#: What variant 0 is.
+_FIRST = "the learner of the topology"
 
 
 class Population(EvolutionLine):
@@ -32,27 +35,12 @@ class Population(EvolutionLine):
         """One evaluation of a variant; a score that is not finite is no evidence."""
         found = next((each for each in self.variants if each.number == variant), None)
         if found is not None and math.isfinite(score):
-            found.scores = [*found.scores[1 - self._settings.score_window :], score]
+            found.scored(score, self._settings.score_window)
 
     def prune(self, action: MetaAction, window: int) -> list[Pruned]:
         """Remove what is over the limit, and one more where that was decided."""
         self._newest = self.spawns if action is MetaAction.SPAWN else -1
         return super().prune(action, window)
-
-    def report_lines(self) -> list[str]:
-        """For the end of the loop's report: descent, score, weight and end of every variant."""
-        settings = self._settings
-        return evolution_lines(
-            Evolved(
-                self.reason,
-                self.spawns,
-                settings.max_spawns,
-                self.pruned,
-                self.regime,
-                [self._line(variant, "trained to the end") for variant in self.variants],
-                former=[self._line(variant, end) for variant, end in self.former],
-            )
-        )
 
     def state(self) -> dict[str, Any]:
         """Plain values from which `load_state` goes on."""
@@ -72,11 +60,8 @@ class Population(EvolutionLine):
         self.former.append((before[pruned.number], f"pruned at window {window}: {reason}"))
         return pruned
 
-    @staticmethod
-    def _line(variant: Variant, end: str) -> MemberLine:
-        descent = (
-            f"noise {variant.noise_scale:.3g}, parent of window {variant.parent_window}"
-            if variant.number
-            else "the learner of the topology"
-        )
-        return MemberLine(variant.number, variant.weight, variant.mean_score, f"{descent}, {end}")
+    def _members(self) -> list[MemberLine]:
+        return [variant.line(_FIRST, "trained to the end") for variant in self.variants]
+
+    def _former(self) -> list[MemberLine]:
+        return [variant.line(_FIRST, end) for variant, end in self.former]

@@ -38,6 +38,15 @@ def test_weights_follow_the_rolling_scores_of_all_of_them() -> None:
     assert weights == pytest.approx({0: 2 / 3, 1: 4 / 3})
 
 
+def test_a_window_of_one_score_keeps_the_latest_alone() -> None:
+    line = population(score_window=1)
+    spawn(line, 3)
+    for window, score in enumerate((1.0, 30.0, 10.0), start=4):
+        line.scored(window, window, score, math.nan)
+        line.scored_beside(1, score + 1.0)
+    assert line.reweigh(7)[1] == {0: 10.0, 1: 11.0}
+
+
 def test_scores_of_variants_are_none_of_the_learners() -> None:
     line = population()
     spawn(line, 3)
