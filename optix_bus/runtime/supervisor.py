@@ -152,6 +152,9 @@ class Supervisor:
 
     def _supervise(self, plan: RunPlan, adopts: bool) -> Outcome:
         self._view.phase(f"run {plan.run_id} in {self._run.root}")
+        # Before anybody starts: what became of the windows after the cut is so even where the start fails.
+        for line in self._resumption.lines if self._resumption is not None else ():
+            self._view.phase(line)
         lives = self._resumption.incarnations if self._resumption is not None else {}
         self._crew = crew = Crew(
             plan,
@@ -188,8 +191,6 @@ class Supervisor:
         """The first event of a run, or that it goes on."""
         resumption = self._resumption
         if resumption is not None:
-            for line in resumption.lines:
-                self._view.phase(line)
             cut = resumption.cut
             self._tell(
                 RunResumed(

@@ -16,7 +16,7 @@ from typing import Any
 
 from optix_bus.bus.journal_reader import read_journal
 from optix_bus.checkpoints import CheckpointRegistry
-from optix_bus.runtime.run_directory import RunDirectory
+from optix_bus.runtime.run_directory import RunDirectory, RunRecord
 
 ROOT = Path(__file__).parents[2]
 TOPOLOGIES = ROOT / "topologies"
@@ -73,9 +73,18 @@ def started(topology: Path, run: Path, *arguments: str) -> Iterator[subprocess.P
 
 @contextmanager
 def resumed(run: Path) -> Iterator[subprocess.Popen[str]]:
-    """A run that goes on in the background of the test; ended at the end whatever happens."""
+    """A run that goes on in the background of the test; ended at the end whatever happens.
+
+    Until all its nodes are ready it is the start that an interrupt ends, though the first of them already
+    work, and before its name is in the record the journal may still be exchanged.
+    """
     with _in_background("--resume", str(run)) as process:
+        wait_until(run, lambda folder: _runs(folder.read(), process.pid))
         yield process
+
+
+def _runs(record: RunRecord, supervisor: int) -> bool:
+    return record.supervisor.pid == supervisor and record.state == "running"
 
 
 @contextmanager

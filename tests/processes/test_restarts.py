@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -32,45 +31,13 @@ from tests.processes.runs import (
     wait_until,
     weights,
 )
+from tests.processes.worlds import drifting, light
 
 pytestmark = pytest.mark.processes
 
 DEMO = TOPOLOGIES / "cartpole_ppo.yaml"
 SHORT = ("--seed", "5", "--set", "nodes.scheduler.max_episodes=12")
 FEW = ("--set", "nodes.scheduler.max_episodes=3")
-NOOP = Path(__file__).parents[1] / "benchmarks"
-
-CALLBACK = """
-from optix_bus.interfaces import LoopCallback
-
-
-class Quiet(LoopCallback): pass
-"""
-
-
-DRIFTING = """
-import random
-
-import gymnasium as gym
-import noop_world
-
-
-class Drifting(noop_world.NoopWorld):
-    # Longer than a window, and never twice the same.
-    def reset(self, *, seed=None, options=None):
-        self.steps = 0
-        super().reset(seed=seed)
-        self.seen = noop_world._OBSERVATION + random.SystemRandom().random()
-        return self.seen, {}
-
-    def step(self, action):
-        self.steps += 1
-        return self.seen, self.reward, self.steps == 7, False, {}
-
-
-if "OptixBusDrifting-v0" not in gym.registry:
-    gym.register("OptixBusDrifting-v0", entry_point=Drifting)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -150,24 +117,6 @@ def test_whoever_is_killed_the_run_ends_as_if_nobody_had_been(
     assert streams(run) == streams(undisturbed)
     assert re.search(r"came back \(restart [12] of 10, killed by SIGKILL\)", out)
     assert leftovers(run) == []
-
-
-def light(folder: Path, *extra: str) -> Path:
-    """A topology without a framework, over a world that costs nothing; it never ends by itself."""
-    shutil.copy(NOOP / "noop_world.py", folder)
-    (folder / "quiet.py").write_text(CALLBACK)
-    text = (NOOP / "noop.yaml").read_text().replace("max_episodes: 1000\n", "max_episodes: 1000000\n")
-    path = folder / "light.yaml"
-    path.write_text("\n".join([text.rstrip(), *extra, ""]))
-    return path
-
-
-def drifting(topology: Path) -> Path:
-    """The same over a world whose episodes no seed brings back, and which are longer than a window."""
-    (topology.parent / "drifting.py").write_text(DRIFTING)
-    text = topology.read_text().replace("noop_world:OptixBusNoop-v0", "drifting:OptixBusDrifting-v0")
-    topology.write_text(text.replace("window_steps: 1}", "window_steps: 3}"))
-    return topology
 
 
 @contextlib.contextmanager
@@ -372,8 +321,6 @@ def test_a_world_that_does_not_keep_to_its_seeds_goes_back_to_the_cut(
     die_at(place, drifting(light(tmp_path)), "--run-dir", run, *settings)
     before = collected_windows(RunDirectory(run))
     with resumed(run) as process:
-        # While it goes back the journal is exchanged; with its name in the record that is over.
-        wait_until(run, lambda folder: folder.read().supervisor.pid == process.pid)
         wait_until(run, lambda folder: collected_windows(folder) > before + 3)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
@@ -381,4 +328,18 @@ def test_a_world_that_does_not_keep_to_its_seeds_goes_back_to_the_cut(
     assert re.search(f"^the run went back to ({where}), because", out, re.MULTILINE)
     asked = [e["body"]["window"] for e in journal(run) if e["type"] == "CollectWindow"]
     assert asked == list(range(len(asked)))
+    assert leftovers(run) == []
+
+
+def test_what_a_resumed_run_gave_up_is_said_also_where_its_start_fails(tmp_path: Path) -> None:
+    """The journal is exchanged by then, whatever becomes of the nodes."""
+    run = tmp_path / "run"
+    quiet = "  quiet: {node: nodes.callbacks:CallbackNode, callback: 'quiet:Quiet'}"
+    topology = drifting(light(tmp_path, quiet))
+    die_at("cut.rename.before:1", topology, "--run-dir", run, "--set", "nodes.scheduler.cut_windows=4")
+    (tmp_path / "quiet.py").write_text("raise RuntimeError('gone for good')\n")
+    done = command("up", "--resume", str(run))
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "\nthe run went back to its beginning, because" in done.stdout
+    assert "gone for good" in done.stdout + done.stderr
     assert leftovers(run) == []

@@ -12,7 +12,7 @@ from optix_bus.runtime.planning import make_plan
 from optix_bus.runtime.repeating import unrepeatable
 from optix_bus.runtime.run_directory import RunDirectory
 from optix_bus.runtime.topology import load_topology
-from tests.processes.test_restarts import drifting, light
+from tests.processes.worlds import drifting, light
 
 
 def laid_out(topology: Path, root: Path) -> tuple[RunDirectory, RunPlan]:
