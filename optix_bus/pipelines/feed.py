@@ -70,11 +70,6 @@ class Feed:
         self.dropped = 0
         self.connections = 0
 
-    @property
-    def running(self) -> bool:
-        """Whether it reads."""
-        return self._running
-
     def start(self) -> None:
         """Open the stream; without effect while it is open."""
         with self._news:

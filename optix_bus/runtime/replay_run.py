@@ -13,7 +13,15 @@ from optix_bus.bus.journal_files import segments
 from optix_bus.bus.journal_reader import JournalCursor
 from optix_bus.bus.record import Record
 from optix_bus.errors import ConfigurationError, JournalError
-from optix_bus.messages import VOCABULARY, Event, PolicyUpdated, RunStarted, VariantUpdated
+from optix_bus.messages import (
+    VOCABULARY,
+    Event,
+    PolicyUpdated,
+    RunStarted,
+    VariantCollected,
+    VariantUpdated,
+    WindowCollected,
+)
 from optix_bus.runtime.cuts import Cut, CutFolder, complete_cuts
 from optix_bus.runtime.fingerprint import fingerprint
 from optix_bus.runtime.node import Node
@@ -22,6 +30,10 @@ from optix_bus.runtime.roster import NAMES as ROSTER
 from optix_bus.runtime.roster import Roster
 from optix_bus.runtime.run_directory import RunDirectory
 from optix_bus.runtime.site import load
+
+#: What only those say who act in an environment, and those who learn.
+COLLECTED: frozenset[type[Event]] = frozenset({WindowCollected, VariantCollected})
+LEARNT: frozenset[type[Event]] = frozenset({PolicyUpdated, VariantUpdated})
 
 #: `RunStarted` comes when all nodes are ready, long before this.
 _BEGINNING = 10_000
@@ -155,7 +167,7 @@ class RecordedRun:
         holders = {
             entry.name: entry.process
             for entry in self.nodes
-            if entry.role or {PolicyUpdated, VariantUpdated} & set(node_class(entry).emits)
+            if entry.role or LEARNT & set(node_class(entry).emits)
         }
         return {other for other, process in holders.items() if process == holders.get(name)}
 

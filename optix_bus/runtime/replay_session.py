@@ -11,17 +11,16 @@ from dataclasses import dataclass, field
 from optix_bus.bus import blob_format
 from optix_bus.bus.record import Record
 from optix_bus.errors import BlobError, BlobMissing, CheckpointError, ConfigurationError, JournalError
-from optix_bus.messages import CutTaken, NodeLost, RunResumed, VariantCollected, WindowCollected
+from optix_bus.messages import CutTaken, NodeLost, RunResumed
 from optix_bus.runtime.playback import Divergence, Emission, HandlerFailure, Played, shortened
 from optix_bus.runtime.replay_compare import TOLERANCE, exact, of_states, tolerant
-from optix_bus.runtime.replay_run import RecordedRun, node_class, unlike_here
+from optix_bus.runtime.replay_run import COLLECTED, RecordedRun, node_class, unlike_here
 from optix_bus.runtime.replay_stage import Stage, begin, stage
 from optix_bus.runtime.retirement import ANNOUNCING, references
 
 #: Names of arrays that are listed where there are none.
 _MAX_MISSING = 1000
 #: Who says one of these has environments.
-_COLLECTED = {VariantCollected, WindowCollected}
 
 
 class Watch:
@@ -115,7 +114,7 @@ def replay(
     report = Report([entry.name for entry in entries], first, end, notes=notes)
     if foreign:
         _be_tolerant(report, "", foreign)
-    if worlds := [entry.name for entry in entries if _COLLECTED & set(node_class(entry).emits)]:
+    if worlds := [entry.name for entry in entries if COLLECTED & set(node_class(entry).emits)]:
         report.notes.append(
             f"the environment {run.plan.environment['id']} is created again for {', '.join(worlds)}"
         )

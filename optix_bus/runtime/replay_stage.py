@@ -11,7 +11,6 @@ from typing import Any
 
 from optix_bus.bus.record import Record
 from optix_bus.errors import BlobMissing
-from optix_bus.messages import PolicyUpdated, VariantCollected, VariantUpdated, WindowCollected
 from optix_bus.runtime.cuts import Cut, Taken
 from optix_bus.runtime.numerics import one_thread
 from optix_bus.runtime.outside import OutsideFolder
@@ -21,7 +20,7 @@ from optix_bus.runtime.replay_blobs import ReplayBlobs, recorded_in
 from optix_bus.runtime.replay_cast import Cast
 from optix_bus.runtime.replay_compare import Compare, exact
 from optix_bus.runtime.replay_lives import Lives
-from optix_bus.runtime.replay_run import RecordedRun, node_class
+from optix_bus.runtime.replay_run import COLLECTED, LEARNT, RecordedRun, node_class
 from optix_bus.runtime.retirement import ANNOUNCING, references
 
 _MAX_NOTES = 20
@@ -194,11 +193,7 @@ def stage(
         go_on: whether to feed on after a difference.
     """
     computes = any(
-        not {PolicyUpdated, WindowCollected, VariantUpdated, VariantCollected}.isdisjoint(
-            node_class(entry).emits
-        )
-        for entry in run.nodes
-        if entry.name in names
+        (LEARNT | COLLECTED) & set(node_class(entry).emits) for entry in run.nodes if entry.name in names
     )
     # One that is killed leaves it to the next run to sweep.
     scratch = OutsideFolder(Path(tempfile.gettempdir()))

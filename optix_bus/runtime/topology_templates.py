@@ -71,35 +71,29 @@ _OPTIMIZER = {"node": "nodes.optimizer:OptimizerNode", "method": "spsa"}
 _CHECKPOINT = {"node": "nodes.checkpoint:CheckpointNode", "max_snapshots": 10}
 _POLICY_MANAGER = {"node": "nodes.policy_manager:PolicyManagerNode", "variants": "continue", "max_spawns": 2}
 
+_WHOLE: dict[str, Mapping[str, Any]] = {
+    "pipeline": _TRAIN,
+    "validation": _VALIDATION,
+    "learner": _LEARNER,
+    "evaluator": _EVALUATOR,
+    "scheduler": _SCHEDULER,
+    "optimizer": _OPTIMIZER,
+    "checkpoint": _CHECKPOINT,
+}
+_PPO = {"algorithm": "ppo", "hidden_sizes": [64, 64], "hyperparameters": {"learning_rate": 3e-4}}
+
 TEMPLATES: dict[str, Template] = {
     "cartpole_ppo": Template(
         "PPO on CartPole, with validation episodes and tuning inside the run.",
         "cartpole-ppo",
-        {"algorithm": "ppo", "hidden_sizes": [64, 64], "hyperparameters": {"learning_rate": 3e-4}},
-        {
-            "pipeline": _TRAIN,
-            "validation": _VALIDATION,
-            "learner": _LEARNER,
-            "evaluator": _EVALUATOR,
-            "scheduler": _SCHEDULER,
-            "optimizer": _OPTIMIZER,
-            "checkpoint": _CHECKPOINT,
-        },
+        _PPO,
+        _WHOLE,
     ),
     "evolving": Template(
         "PPO on CartPole; a plateau is answered by variants of the best policy until they are spent.",
         "evolving",
-        {"algorithm": "ppo", "hidden_sizes": [64, 64], "hyperparameters": {"learning_rate": 3e-4}},
-        {
-            "pipeline": _TRAIN,
-            "validation": _VALIDATION,
-            "learner": _LEARNER,
-            "evaluator": _EVALUATOR,
-            "scheduler": _SCHEDULER,
-            "optimizer": _OPTIMIZER,
-            "checkpoint": _CHECKPOINT,
-            "policy_manager": _POLICY_MANAGER,
-        },
+        _PPO,
+        {**_WHOLE, "policy_manager": _POLICY_MANAGER},
     ),
     "one_pipeline": Template(
         "The smallest loop: one pipeline whose own windows are the score.",

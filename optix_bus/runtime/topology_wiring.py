@@ -89,14 +89,18 @@ def waiting_for(entry: NodeEntry, entries: Sequence[NodeEntry]) -> dict[str, str
 
 def has_variant_nodes(entries: Sequence[NodeEntry]) -> bool:
     """Whether variants of this topology are trained by nodes of their own."""
-    return any(getattr(entry.settings, "variants", "") == "nodes" for entry in entries)
+    return _asking_for_variants(entries) is not None
+
+
+def _asking_for_variants(entries: Sequence[NodeEntry]) -> NodeEntry | None:
+    return next((entry for entry in entries if getattr(entry.settings, "variants", "") == "nodes"), None)
 
 
 def check_variants(entries: tuple[NodeEntry, ...], tree: Tree, checker: Checker) -> None:
     """Variants with nodes of their own are trained in step with the learner, and judged by validation."""
-    if not has_variant_nodes(entries):
+    asking = _asking_for_variants(entries)
+    if asking is None:
         return
-    asking = next(entry for entry in entries if getattr(entry.settings, "variants", "") == "nodes")
     place, path = tree.entries[asking.name].value.entries["variants"].place, f"nodes.{asking.name}.variants"
     working: set[type[Event]] = {PolicyUpdated, WindowCollected, WindowScored}
     for entry in entries:
