@@ -1,7 +1,9 @@
 """What online tuning recovers from a wrong learning rate: PPO on CartPole, 100,000 steps a run.
 
-    python -m tests.optimizers.recovery RESULTS.jsonl [SEEDS]     # runs what is not yet in the file
-    python -m tests.optimizers.recovery RESULTS.jsonl --table     # prints the table
+    python -m tests.optimizers.recovery RESULTS.jsonl             # runs what is not yet in the file
+    python -m tests.optimizers.recovery RESULTS.jsonl --seeds 0   # prints the table of what there is
+
+What was found stands in `recovery.jsonl`, beside this file.
 
 The score of a run is the mean of its validation scores over the second half of its windows (10 episodes
 each). Tuners work within the agent's own bounds of the learning rate, 1e-4 to 3e-3: a rate outside of them is
@@ -11,10 +13,10 @@ rates drawn from the same bounds, and its score is that of the best of them.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -169,8 +171,16 @@ def table(found: list[dict[str, Any]]) -> str:
     return "\n".join(rows)
 
 
+def main() -> None:
+    """Run what is missing, then print the table."""
+    about = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=about)
+    parser.add_argument("results", type=Path, help="file of JSON lines; what it holds is not run again")
+    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 on [5]")
+    chosen = parser.parse_args()
+    run_missing(chosen.results, chosen.seeds)
+    print(table(lines(chosen.results)))
+
+
 if __name__ == "__main__":
-    results = Path(sys.argv[1])
-    if "--table" not in sys.argv:
-        run_missing(results, int(sys.argv[2]) if len(sys.argv) > 2 else 5)
-    print(table(lines(results)))
+    main()
