@@ -138,3 +138,13 @@ def _process(event: dict[str, Any]) -> str:
 
 def _arrays(body: dict[str, Any]) -> int:
     return sum(isinstance(value, dict) and "checksum" in value for value in body.values())
+
+
+@pytest.mark.slow
+def test_a_fork_without_a_change_has_the_same_variants(tmp_path: Path, inline: Path) -> None:
+    """It begins while one variant is trained, and another is made and dismissed behind that."""
+    events = journal(inline)
+    at = next(e["body"]["window"] for e in events if e["type"] == "VariantUpdated")
+    done = command("fork", str(inline), "--run-dir", str(tmp_path / "run"), "--at-window", str(at))
+    assert done.returncode == 0, done.stdout + done.stderr
+    same(tmp_path / "run", inline)
