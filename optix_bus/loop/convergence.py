@@ -27,8 +27,15 @@ _PROVEN = 3.0
 _TYPICAL_EPISODES = 20.0
 
 #: Standard errors by which scores may scatter more than their episodes say before that is taken for noise of
-#: another kind, and by which the autocorrelation is taken higher than it is estimated.
-_CHANCE, _CAUTION = 2.0, 1.25
+#: another kind.
+_CHANCE = 2.0
+
+#: Standard errors by which the autocorrelation is taken higher than it is estimated, for choosing the window.
+#: With a margin of the user's own at its upper 99.5 % bound: such a rise is not to be overlooked. With the
+#: automatic margin the caution grows to the second value over so many evaluations more than the smallest
+#: window: twenty are enough only where the margin is many times the noise, and behind a high rise a longer
+#: window has to wait for the rise to leave it. By simulation; see `tests/stats/table.md`.
+_CERTAIN, _CAUTION, _CAUTIOUS_FROM = 2.58, 1.75, 100.0
 
 #: A window that is not long enough grows by a factor between these.
 _LEAST_GROWTH, _MOST_GROWTH = 1.25, 1.5
@@ -211,4 +218,7 @@ class ConvergenceWatch:
         reported = spread / math.sqrt(episodes) if episodes > 1 else 0.0
         likely = reported * (1.0 + _CHANCE / math.sqrt(2.0 * max(fit.n_eff, 2.0)))
         noise = reported if fit.noise < likely else fit.noise
-        return noise, min(fit.r_corrected + _CAUTION * fit.r_error, 0.95)
+        caution = _CAUTION * min(max(window - SMALLEST_WINDOW, 0) / _CAUTIOUS_FROM, 1.0)
+        if self._settings.convergence_margin is not None:
+            caution = _CERTAIN
+        return noise, min(fit.r_corrected + caution * fit.r_error, 0.95)

@@ -389,7 +389,7 @@ def test_a_smaller_automatic_margin_asks_for_a_longer_window(name):
     windows = []
     for share in (1.0, 0.1):
         base = {"margin_episode_sd": 1e-6, "margin_score_share": 1e-6}
-        mind = machine(**{**base, name: 0.3 * share})
+        mind = machine(**{**base, name: 0.2 * share})
         feed(mind, [*RISE, *noisy], std=22.0, standard_error=5.0)
         windows.append(mind.watch.window)
     assert windows[0] < windows[1]

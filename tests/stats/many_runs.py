@@ -18,8 +18,9 @@ from optix_bus.loop import LoopSettings
 from tests.stats.curves import EPISODES, Series
 
 SMALLEST = 20
-#: Standard errors by which r is taken higher for choosing the window.
-CAUTION = 1.25
+#: Standard errors by which r is taken higher for choosing the window: with a margin of the user's own, and
+#: otherwise, where it is reached with so many evaluations more than the smallest window.
+CERTAIN, CAUTION, CAUTIOUS_FROM = 2.58, 1.75, 100.0
 
 
 @dataclass
@@ -130,7 +131,8 @@ def _look(
         n = window[growing].astype(np.float64)
         fit = runs.fit(which[growing], last, window[growing])
         noise = np.where(fit.noise < 1.0 + 2.0 / np.sqrt(2.0 * np.maximum(fit.n_eff, 2.0)), 1.0, fit.noise)
-        r = np.minimum(fit.r + CAUTION * np.sqrt((1.0 - fit.r**2) / (n + 12.0)), 0.95)
+        caution = CERTAIN if own else CAUTION * np.minimum((n - SMALLEST) / CAUTIOUS_FROM, 1.0)
+        r = np.minimum(fit.r + caution * np.sqrt((1.0 - fit.r**2) / (n + 12.0)), 0.95)
         wanted = margin[growing]
         needed = np.maximum(np.ceil(12.0 * (1.0 + r) / (1.0 - r) * (2.93 * noise / wanted) ** 2), SMALLEST)
         at_end = n >= longest

@@ -166,8 +166,8 @@ _MISSED = """## What is missed
 
 Of the gates (false stops 5 %, power 95 %, kept going 98 %, at r = 0, 0.3 and 0.6) these lines miss theirs, as
 `python -m tests.stats.table --missed PAGE` finds them. W is the window of one who knows noise and r; the test
-takes a longer one where it does not. At r = 0.6 twenty scores tell r to 0.2 at best: behind a high rise the
-test waits longer than asked, and some windows it takes for long enough that are not.
+takes a longer one where it does not. Behind the steepest of the high rises, with r = 0.6, only twenty to
+thirty scores are free of it when the time is up.
 
 """
 

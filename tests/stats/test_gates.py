@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ HARDEST = [
     for amplitude in (20.0, 100.0)
     for r in CORRELATIONS
 ]
+STEEPEST = Cell("square root", 100.0, 0.5, 0.6)
 
 
 def named(cell):
@@ -67,14 +69,14 @@ def test_a_rise_is_rarely_stopped_before_95_percent_and_its_plateau_is_found(cel
 @pytest.mark.parametrize("cell", list(gates()), ids=named)
 def test_every_gate_holds_over_many_runs(cell):
     """Window: the one that the test takes, which does not know noise and correlation. That of the power
-    formula with what is true of them is reached where the table says so. Twenty scores that wander
-    (r = 0.6 under a high rise) do not tell correlation from a trend: up to a quarter
-    of the runs has to wait there."""
+    formula with what is true of them is reached where the table says so. Behind the steepest of the high
+    rises, with r = 0.6, only twenty to thirty scores are free of it when the time is up, and one run of six
+    has to wait."""
     runs = 600
     found = outcome(equivalence, cell, cell.scores(runs, seed=1))
-    # 43 of 600 is what 5 % exceeds once in a hundred times, 557 what 95 % misses so, 440 what 77 %.
+    # 43 of 600 is what 5 % exceeds once in a hundred times, 557 what 95 % misses so, 485 what 84 %.
     assert found.early <= 43
-    assert found.own_power * runs >= (440 if cell.amplitude == 100.0 and cell.r == 0.6 else 557)
+    assert found.own_power * runs >= (485 if cell == STEEPEST else 557)
 
 
 def kept_going(r, runs, seed=5):
@@ -88,18 +90,17 @@ def kept_going(r, runs, seed=5):
     return int((stopped == length).sum())
 
 
-@pytest.mark.parametrize("r", [0.0, 0.3])
+@pytest.mark.parametrize("r", CORRELATIONS)
 def test_a_curve_that_rises_one_and_a_half_margins_per_window_is_kept_going(r):
     # 98 %: five of a hundred is what 2 % exceeds once in fifty times.
     assert kept_going(r, 100) >= 95
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("r", "least"), [(0.0, 0.98), (0.3, 0.98), (0.6, 0.85)])
-def test_it_is_kept_going_in_98_percent_of_many_runs_unless_the_noise_hides_its_correlation(r, least):
-    """At r = 0.6 some windows look half as correlated, and are taken for long enough when they are half as
-    long; over such a one the curve rises by less than the margin. The table prints the rate."""
-    assert kept_going(r, 600, seed=6) >= 600 * least - 12
+@pytest.mark.parametrize("r", CORRELATIONS)
+def test_it_is_kept_going_in_98_percent_of_many_runs(r):
+    # 580 of 600 is what 98 % misses once in a hundred times.
+    assert kept_going(r, 600, seed=6) >= 580
 
 
 def test_a_trend_of_0_4_noise_sd_per_window_is_kept_going_when_the_users_margin_says_that_it_matters():
@@ -116,8 +117,10 @@ def test_a_trend_of_0_4_noise_sd_per_window_is_kept_going_when_the_users_margin_
 def test_the_page_names_every_gate_that_its_own_lines_miss():
     tables, heading, said = Path(__file__).with_name("table.md").read_text().partition("## What is missed")
     assert (heading + said).strip() == missed(tables).strip()
-    better = tables.replace("| 85.0% [80.5%, 88.6%] |", "| 99.0% [97.0%, 99.9%] |")
-    assert "one and a half margins a window: none." in missed(better)
+    assert "one and a half margins a window: none." in said
+    kept = tables.partition("## A curve that rises")
+    worse = "".join([*kept[:2], re.sub(r"\d+\.\d% \[", "85.0% [", kept[2], count=1)])
+    assert "one and a half margins a window: r=0: 85.0%." in missed(worse)
 
 
 def test_the_classical_test_stops_most_of_the_same_curves():
