@@ -39,7 +39,7 @@ _RANK = {dtype: rank for rank, dtype in enumerate(_STORED)}
 # Made once: `json.dumps` makes an encoder at each call with arguments. Values may be NaN, which is JSON for
 # Python only; the header around them never is, and msgspec writes the same text in a tenth of the time.
 _any_value = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
-_header_of = msgspec.json.Decoder().decode
+_header_of = _plain_value = msgspec.json.Decoder().decode
 _header_text = msgspec.json.Encoder().encode
 _MAX_HEADER_BYTES = 16 * 1024 * 1024
 
@@ -115,7 +115,7 @@ def parse(buffer: Any, name: str) -> NamedArrays:
         if not 2 <= length <= min(_MAX_HEADER_BYTES, len(view) - 8):
             raise ValueError(f"a header of {length} bytes")
         header = _header_of(view[8 : 8 + length])
-        metadata = {key: json.loads(value) for key, value in header.pop("__metadata__", {}).items()}
+        metadata = {key: _value(text) for key, text in header.pop("__metadata__", {}).items()}
         data = view[8 + length :]
         arrays = {key: _array(data, entry) for key, entry in header.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, msgspec.DecodeError) as error:
@@ -123,12 +123,19 @@ def parse(buffer: Any, name: str) -> NamedArrays:
     return NamedArrays(arrays, metadata)
 
 
+def _value(text: str) -> Any:
+    try:
+        return _plain_value(text)
+    except msgspec.DecodeError:  # NaN, Infinity, half a surrogate: JSON for Python only
+        return json.loads(text)
+
+
 def _array(data: memoryview, entry: dict[str, Any]) -> np.ndarray[Any, Any]:
+    """A view of some of the bytes, read-only because they are."""
     start, end = entry["data_offsets"]
-    dtype = _DTYPES[entry["dtype"]]
-    shape = tuple(map(int, entry["shape"]))
-    if not 0 <= start <= end <= len(data) or min(shape, default=0) < 0:
+    if not 0 <= start <= end <= len(data):
         raise ValueError(f"an array at bytes {start} to {end} of {len(data)}")
-    array = np.frombuffer(data[start:end], dtype).reshape(shape)
-    array.flags.writeable = False
+    array: np.ndarray[Any, Any] = np.ndarray(tuple(entry["shape"]), _DTYPES[entry["dtype"]], data, start)
+    if array.nbytes != end - start:
+        raise ValueError(f"an array of {array.nbytes} bytes at bytes {start} to {end}")
     return array

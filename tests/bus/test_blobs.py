@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -108,6 +110,50 @@ def test_any_arrays_survive(arrays: dict[str, npt.NDArray[Any]]) -> None:
 def test_random_bytes_are_no_blob_and_no_crash(data: bytes) -> None:
     with pytest.raises(BlobError, match="damaged"):
         blob_format.parse(data, "x")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]},
+        {"dtype": "F32", "shape": [2], "data_offsets": [0, 12]},
+        {"dtype": "F32", "shape": [2], "data_offsets": [-8, 0]},
+        {"dtype": "F32", "shape": [2], "data_offsets": [8, 0]},
+        {"dtype": "F32", "shape": [2], "data_offsets": [12, 20]},
+        {"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]},
+        {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 0]},
+        {"dtype": "F32", "shape": [2**63], "data_offsets": [0, 0]},
+        {"dtype": "F32", "shape": [2.0], "data_offsets": [0, 8]},
+        {"dtype": "F32", "shape": 2, "data_offsets": [0, 8]},
+        {"dtype": "F33", "shape": [2], "data_offsets": [0, 8]},
+    ],
+)
+def test_a_header_that_does_not_fit_its_bytes_is_damage(entry: dict[str, Any]) -> None:
+    text = json.dumps({"x": entry}).encode()
+    with pytest.raises(BlobError, match="damaged"):
+        blob_format.parse(len(text).to_bytes(8, "little") + text + bytes(16), "x")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        math.inf,
+        -math.inf,
+        [1.5, {"a": -math.inf}],
+        10**30,
+        1e-320,
+        0.1 + 0.2,
+        "\ud800",
+        "\u00e9\x00",
+        None,
+        -0.0,
+    ],
+)
+def test_what_only_python_calls_json_comes_back_too(value: Any) -> None:
+    content = NamedArrays({}, {"value": value, "nan": math.nan})
+    found = blob_format.parse(b"".join(blob_format.parts(content)), "x").metadata
+    assert repr(found["value"]) == repr(value)
+    assert math.isnan(found["nan"])
 
 
 @given(st.integers(0, 400), st.integers(0, 255))
