@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import shutil
 
 import xxhash
 
@@ -38,12 +37,7 @@ def write(directory: str, name: str, pieces: list[memoryview], size: int, *, syn
     path = path_of(directory, name)
     beside = _beside(path)
     digest = xxhash.xxh3_128()
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-    try:
-        descriptor = os.open(beside, flags, 0o600)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        descriptor = os.open(beside, flags, 0o600)
+    descriptor = _create(beside, 0o600)
     try:
         try:
             written = 0
@@ -122,24 +116,51 @@ def remove_path(path: str) -> bool:
     return False
 
 
-def copy(source_directory: str, target_directory: str, name: str) -> bool:
-    """Copy a blob, not synced; False where the source has none.
+def copy(source_directory: str, target_directory: str, name: str) -> int:
+    """Copy a blob, not synced; its bytes, 0 where the source has none.
 
     Raises:
         OSError: nothing is left of the attempt.
     """
-    source, target = path_of(source_directory, name), path_of(target_directory, name)
-    if not os.path.exists(source):
-        return False
-    os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+    target = path_of(target_directory, name)
     beside = _beside(target)
     try:
-        shutil.copyfile(source, beside)
+        source = os.open(path_of(source_directory, name), os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    try:
+        descriptor = _create(beside, 0o666)
+        try:
+            copied = _copy_all(source, descriptor)
+        finally:
+            os.close(descriptor)
         os.rename(beside, target)
     except OSError:
         remove_path(beside)
         raise
-    return True
+    finally:
+        os.close(source)
+    return copied
+
+
+def _copy_all(source: int, target: int) -> int:
+    copied = 0
+    while piece := os.read(source, _PIECE_BYTES):
+        waiting = memoryview(piece)
+        while waiting.nbytes:
+            waiting = waiting[os.write(target, waiting) :]
+        copied += len(piece)
+    return copied
+
+
+def _create(path: str, mode: int) -> int:
+    """Open a new file for writing; its folder is made where it is missing, which is rare."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, mode)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        return os.open(path, flags, mode)
 
 
 def _beside(path: str) -> str:

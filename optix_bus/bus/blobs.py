@@ -207,8 +207,9 @@ class FileBlobStore:
             self._persisted.discard(name)
             return os.path.getsize(target)
         for directory in self._directories:
-            if blob_files.copy(directory, self._archive, name):
-                return os.path.getsize(target)
+            copied = blob_files.copy(directory, self._archive, name)
+            if copied:
+                return copied
         raise BlobMissing(f"blob {name} cannot be archived: it is gone")
 
     def sweep(self, keep: Collection[str] = ()) -> list[str]:

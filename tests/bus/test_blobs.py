@@ -305,8 +305,12 @@ def test_a_short_write_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     real = os.write
     monkeypatch.setattr(os, "writev", lambda descriptor, pieces: real(descriptor, pieces[0][:5]))
     monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:33]))
-    store = file_store(tmp_path)
-    assert_equal(store.read(store.write("pipeline/window-000001", CONTENT)), CONTENT)
+    store = file_store(tmp_path, archive_directory=tmp_path / "archive")
+    ref = store.write("pipeline/window-000001", CONTENT)
+    assert_equal(store.read(ref), CONTENT)
+    assert store.archive(ref.name) == ref.bytes
+    store.retire(ref.name)
+    assert_equal(store.read(ref), CONTENT)
 
 
 def test_over_its_budget_an_owner_waits_until_something_is_retired(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -297,12 +298,16 @@ def test_an_archive_that_fails_is_said_once_and_holds_nothing_half_written(
         life.announce(number, number)
     life.announce(4, 1, "b")
 
-    def fail(source: str, target: str) -> None:
-        Path(target).write_bytes(b"half")
-        raise OSError(28, "No space left on device")
+    real, written = os.write, []
+
+    def fail(descriptor: int, data: memoryview) -> int:
+        if written:
+            raise OSError(28, "No space left on device")
+        written.append(real(descriptor, data[:5]))
+        return 5
 
     with monkeypatch.context() as full:
-        full.setattr(shutil, "copyfile", fail)
+        full.setattr(os, "write", fail)
         life.complete(2, 9)
         life.retirement.turn(99)
     assert life.alive() == ["a3", "b1"]
