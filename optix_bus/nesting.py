@@ -122,6 +122,9 @@ def _ordered(value: Any) -> Any:
     """The value with mappings that are not in the order of their keys as a list of pairs below the key ""."""
     if type(value) in _PLAIN:
         return value
+    if isinstance(value, list | tuple):
+        # Most are series of numbers, which grow with the run.
+        return list(value) if _PLAIN.issuperset(map(type, value)) else [_ordered(item) for item in value]
     if isinstance(value, Mapping):
         keys = [str(key) for key in value]
         plain = {key: _ordered(item) for key, item in zip(keys, value.values(), strict=True)}
@@ -130,7 +133,7 @@ def _ordered(value: Any) -> Any:
             if keys == sorted(keys) and "" not in plain
             else {"": [list(pair) for pair in plain.items()]}
         )
-    return [_ordered(item) for item in value] if isinstance(value, list | tuple) else value
+    return value
 
 
 def _restored(value: Any) -> Any:
