@@ -19,7 +19,7 @@ from optix_bus.nesting import join, memory_of, remind, split
 from optix_bus.optimizers import make_optimizer
 from optix_bus.optimizers.history import ScoreHistory, unpack_history
 from optix_bus.optimizers.probing import ACTING, VERSION
-from optix_bus.optimizers.routing import Routed
+from optix_bus.optimizers.routing import Switch
 from optix_bus.optimizers.settings import TuningSettings
 from optix_bus.runtime.node import Context, Node, Site, handles
 from optix_bus.types import EvalMetrics, HyperparamSet, NamedArrays
@@ -138,8 +138,7 @@ class OptimizerNode(Node):
 
     def _tell(self, window: int, ctx: Context) -> None:
         """An optimizer that chooses among others says why it has chosen another one."""
-        tuner: Any = self._optimizer
-        switch = tuner.switched if isinstance(tuner, Routed) else None
+        switch: Switch | None = getattr(self._optimizer, "switched", None)
         if switch is not None:
             ctx.emit(
                 OptimizerSwitched(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
 
@@ -49,16 +49,6 @@ class Switch:
     old: Route
     new: Route
     reading: Reading
-
-
-@runtime_checkable
-class Routed(Protocol):
-    """An optimizer that chooses among others and says so."""
-
-    @property
-    def switched(self) -> Switch | None:
-        """The change that the last `suggest` has made; None where it made none."""
-        ...
 
 
 def read(

@@ -33,7 +33,7 @@ class Actor:
         self._agent = agent
         self.by_rows = _acts_by_rows(agent)
         self._episode_start = getattr(agent, "episode_start", None)
-        self._memory = agent if isinstance(agent, Remembering) else None
+        self._memory: Remembering | None = agent if _remembers(agent) else None
         asked, keyword = (agent.act, "action_mask") if self.by_rows else (agent.act_batch, "action_masks")
         self._takes_masks = _accepts(asked, keyword)
         self._takes_deterministic = not self.by_rows and _accepts(agent.act_batch, "deterministic")
@@ -106,6 +106,11 @@ class Actor:
                 yield
         else:
             yield
+
+
+def _remembers(agent: Any) -> bool:
+    """Whether it is `Remembering`. To ask a protocol that costs more than acting, where the answer is no."""
+    return all(getattr(agent, name, None) is not None for name in ("episode_start", "memory", "load_memory"))
 
 
 def _acts_by_rows(agent: Any) -> bool:
