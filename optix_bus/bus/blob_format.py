@@ -135,7 +135,9 @@ def _array(data: memoryview, entry: dict[str, Any]) -> np.ndarray[Any, Any]:
     start, end = entry["data_offsets"]
     if not 0 <= start <= end <= len(data):
         raise ValueError(f"an array at bytes {start} to {end} of {len(data)}")
-    array: np.ndarray[Any, Any] = np.ndarray(tuple(entry["shape"]), _DTYPES[entry["dtype"]], data, start)
-    if array.nbytes != end - start:
-        raise ValueError(f"an array of {array.nbytes} bytes at bytes {start} to {end}")
+    shape = tuple(entry["shape"])
+    array: np.ndarray[Any, Any] = np.ndarray(shape, _DTYPES[entry["dtype"]], data, start)
+    # -1 is to NumPy whatever the rest of the bytes holds.
+    if array.nbytes != end - start or array.shape != shape:
+        raise ValueError(f"an array of {array.nbytes} bytes and shape {shape} at bytes {start} to {end}")
     return array

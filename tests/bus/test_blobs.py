@@ -121,6 +121,7 @@ def test_random_bytes_are_no_blob_and_no_crash(data: bytes) -> None:
         {"dtype": "F32", "shape": [2], "data_offsets": [8, 0]},
         {"dtype": "F32", "shape": [2], "data_offsets": [12, 20]},
         {"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]},
+        {"dtype": "F32", "shape": [-1], "data_offsets": [0, 16]},
         {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 0]},
         {"dtype": "F32", "shape": [2**63], "data_offsets": [0, 0]},
         {"dtype": "F32", "shape": [2.0], "data_offsets": [0, 8]},
