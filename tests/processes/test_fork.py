@@ -88,12 +88,14 @@ def test_with_a_change_it_differs_from_the_fork_point_on_and_nowhere_before(
     assert all(a != b for a, b in zip(learned(tmp_path / "new")[5:], learned(original)[5:], strict=True))
 
 
+@pytest.mark.slow  # tests/runtime/test_fork.py has it without processes
 def test_a_fork_can_be_forked(original: Path, tmp_path: Path) -> None:
     fork(original, tmp_path / "first", "--at-window", "3")
     fork(tmp_path / "first", tmp_path / "second", "--at-window", "6")
     assert streams(tmp_path / "second") == streams(original)
 
 
+@pytest.mark.slow  # four whole runs
 def test_the_price_of_a_decision_has_an_interval(original: Path, tmp_path: Path) -> None:
     done = command(
         "fork",

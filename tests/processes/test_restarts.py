@@ -101,9 +101,17 @@ DISTURBANCES: dict[str, Callable[[Path], None]] = {
     "everybody at once": lambda run: kill(run, "hub", "learner", "pipeline", "scheduler", "checkpoint"),
     "learner on its way back": lambda run: kill_on_its_way_back(run, "learner"),
 }
+#: Two deaths of one process at a bad moment.
+RARE = ("nursery before learner", "learner on its way back")
 
 
-@pytest.mark.parametrize("disturb", DISTURBANCES.values(), ids=DISTURBANCES)
+@pytest.mark.parametrize(
+    "disturb",
+    [
+        pytest.param(disturb, id=name, marks=[pytest.mark.slow] * (name in RARE))
+        for name, disturb in DISTURBANCES.items()
+    ],
+)
 def test_whoever_is_killed_the_run_ends_as_if_nobody_had_been(
     disturb: Callable[[Path], None], undisturbed: Path, tmp_path: Path
 ) -> None:
