@@ -39,7 +39,7 @@ _RANK = {dtype: rank for rank, dtype in enumerate(_STORED)}
 # Made once: `json.dumps` makes an encoder at each call with arguments. Values may be NaN, which is JSON for
 # Python only; the header around them never is, and msgspec writes the same text in a tenth of the time.
 _any_value = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
-_header_of = _plain_value = msgspec.json.Decoder().decode
+_plain_json = msgspec.json.Decoder().decode
 _header_text = msgspec.json.Encoder().encode
 _MAX_HEADER_BYTES = 16 * 1024 * 1024
 
@@ -114,7 +114,7 @@ def parse(buffer: Any, name: str) -> NamedArrays:
         length = int.from_bytes(view[:8], "little")
         if not 2 <= length <= min(_MAX_HEADER_BYTES, len(view) - 8):
             raise ValueError(f"a header of {length} bytes")
-        header = _header_of(view[8 : 8 + length])
+        header = _plain_json(view[8 : 8 + length])
         metadata = {key: _value(text) for key, text in header.pop("__metadata__", {}).items()}
         data = view[8 + length :]
         arrays = {key: _array(data, entry) for key, entry in header.items()}
@@ -125,7 +125,7 @@ def parse(buffer: Any, name: str) -> NamedArrays:
 
 def _value(text: str) -> Any:
     try:
-        return _plain_value(text)
+        return _plain_json(text)
     except msgspec.DecodeError:  # NaN, Infinity, half a surrogate: JSON for Python only
         return json.loads(text)
 

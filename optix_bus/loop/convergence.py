@@ -55,8 +55,8 @@ class ConvergenceWatch:
     def __init__(self, settings: LoopSettings) -> None:
         self._settings = settings
         longest = max(settings.max_convergence_window, settings.convergence_window or 0)
-        own = settings.convergence_margin is not None
-        self._keep = max(longest, _LONG) if own else longest
+        self._own_margin = settings.convergence_margin is not None
+        self._keep = max(longest, _LONG) if self._own_margin else longest
         self._series = EvaluationSeries(self._keep)
         self._looks = 0
         self._looks_before = 0
@@ -157,7 +157,7 @@ class ConvergenceWatch:
             if window > len(scores):
                 return filling("classical", window, math.nan, settings.looks)
             return classical_test(scores[-window:], looks_before=self._looks, looks_needed=settings.looks)
-        own = settings.convergence_margin is not None
+        own = self._own_margin
         longest = settings.convergence_window or (_LONG if own else settings.max_convergence_window)
         needed = 0.0
         while window <= len(scores):
@@ -218,7 +218,6 @@ class ConvergenceWatch:
         reported = spread / math.sqrt(episodes) if episodes > 1 else 0.0
         likely = reported * (1.0 + _CHANCE / math.sqrt(2.0 * max(fit.n_eff, 2.0)))
         noise = reported if fit.noise < likely else fit.noise
-        caution = _CAUTION * min(max(window - SMALLEST_WINDOW, 0) / _CAUTIOUS_FROM, 1.0)
-        if self._settings.convergence_margin is not None:
-            caution = _CERTAIN
+        beyond = min(max(window - SMALLEST_WINDOW, 0) / _CAUTIOUS_FROM, 1.0)
+        caution = _CERTAIN if self._own_margin else _CAUTION * beyond
         return noise, min(fit.r_corrected + caution * fit.r_error, 0.95)

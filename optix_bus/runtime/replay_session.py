@@ -20,7 +20,6 @@ from optix_bus.runtime.retirement import ANNOUNCING, references
 
 #: Names of arrays that are listed where there are none.
 _MAX_MISSING = 1000
-#: Who says one of these has environments.
 
 
 class Watch:

@@ -70,8 +70,8 @@ def test_a_rise_is_rarely_stopped_before_95_percent_and_its_plateau_is_found(cel
 def test_every_gate_holds_over_many_runs(cell):
     """Window: the one that the test takes, which does not know noise and correlation. That of the power
     formula with what is true of them is reached where the table says so. Behind the steepest of the high
-    rises, with r = 0.6, only twenty to thirty scores are free of it when the time is up, and one run of six
-    has to wait."""
+    rises, with r = 0.6, only twenty to thirty scores are free of it when the time is up, and one run of
+    ten or so has to wait."""
     runs = 600
     found = outcome(equivalence, cell, cell.scores(runs, seed=1))
     # 43 of 600 is what 5 % exceeds once in a hundred times, 557 what 95 % misses so, 485 what 84 %.
