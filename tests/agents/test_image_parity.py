@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -22,11 +23,13 @@ from optix_bus.agents.jax.ppo_loss import Rows, Terms
 from optix_bus.agents.jax.ppo_loss import ppo_loss as jax_loss
 from optix_bus.agents.kernels import stored_weights
 from optix_bus.agents.tensorflow import dqn_update, ppo_update
+from optix_bus.agents.tensorflow.a2c_update import GraphPolicyGradient
 from optix_bus.agents.tensorflow.base import trainable
 from optix_bus.agents.tensorflow.networks import held
 from optix_bus.agents.tensorflow.target import take_over
 from optix_bus.agents.torch import dqn_update as torch_dqn
 from optix_bus.agents.torch import ppo_update as torch_ppo
+from optix_bus.agents.torch.a2c_update import PolicyGradient
 from optix_bus.agents.torch.arrays import load_module
 from optix_bus.errors import CheckpointError
 from optix_bus.rl import Transitions
@@ -199,6 +202,32 @@ def test_loss_statistics_and_gradients_equal_those_of_torch(framework, action):
             ours[name], gradient, atol=1e-5 * max(1.0, np.abs(gradient).max()), err_msg=name
         )
         assert np.abs(gradient).max() > 1e-4, "the layer learns"
+
+
+@pytest.mark.parametrize("action", [THREE, BOX], ids=str)
+def test_a_plain_step_of_a2c_goes_where_that_of_torch_goes(action):
+    agent, twin = pair_of("tensorflow", action=action, algorithm="a2c")
+    batch, params = batch_of(agent, 32), {**card("a2c").defaults(), "max_grad_norm": 1e9}
+    models, modules = agent._models.values(), twin._modules.values()
+    # At a rate of 1 weights move by the gradient.
+    sgd = keras.optimizers.SGD(1.0)
+    sgd.build(trainable(*models))
+    theirs = torch.optim.SGD([p for module in modules for p in module.parameters()], lr=1.0)
+    ways = [
+        GraphPolicyGradient(*models, sgd, agent._actions()),
+        PolicyGradient(*modules, theirs, twin._device, twin._actions()),
+    ]
+    np.testing.assert_allclose(*(way.values(batch.observations) for way in ways), rtol=1e-5, atol=1e-5)
+    before = twin.state().arrays
+    found, expected = (way.update(batch, params, np.random.default_rng(0)) for way in ways)
+    assert found == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    ours, after = agent.state().arrays, twin.state().arrays
+    names = [name for name in after if name.startswith(("model.", "critic."))]
+    assert len(names) == (20 if action is THREE else 21)
+    for name in names:
+        moved, wanted = ours[name] - before[name], after[name] - before[name]
+        np.testing.assert_allclose(moved, wanted, atol=1e-5 * max(1.0, np.abs(wanted).max()), err_msg=name)
+        assert np.abs(wanted).max() > 1e-4, "the layer learns"
 
 
 @pytest.mark.slow

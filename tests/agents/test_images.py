@@ -216,7 +216,11 @@ def test_pictures_are_learnt():
     assert np.mean(pipeline.evaluate(5).metadata["episode_returns"]) >= 9.5
 
 
-KINDS = [("torch", "ppo"), ("torch", "dqn"), ("tensorflow", "ppo"), ("tensorflow", "dqn"), ("jax", "ppo")]
+KINDS = [
+    *(("torch", each) for each in ("ppo", "dqn", "a2c")),
+    *(("tensorflow", each) for each in ("ppo", "dqn", "a2c")),
+    ("jax", "ppo"),
+]
 
 
 @pytest.mark.parametrize(("framework", "algorithm"), KINDS, ids=str)
@@ -292,6 +296,6 @@ def test_images_of_another_order_are_neither_acted_on_nor_learnt_from(framework,
 
 def test_an_algorithm_without_a_network_for_images_asks_for_vectors():
     with pytest.raises(
-        Unsuitable, match=r"a2c .*shape \[36, 36, 1\], expected a vector \[n\]; .*FlattenObserv"
+        Unsuitable, match=r"sac .*shape \[36, 36, 1\], expected a vector \[n\]; .*FlattenObserv"
     ):
-        make_agent(Pictures(), algorithm="a2c")
+        make_agent(Pictures(), algorithm="sac")

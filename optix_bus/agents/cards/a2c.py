@@ -39,6 +39,7 @@ A2C = Card(
     bounds={"learning_rate": (1e-4, 3e-3), "gamma": (0.95, 0.999), "entropy_coef": (0.001, 0.05)},
     log_params=("learning_rate",),
     observations=("box", "discrete"),
+    images=True,
     actions=("discrete", "box", "multi_discrete", "multi_binary"),
     deviations=(
         "Environments step together and one update is made from each window, instead of parallel workers; "
@@ -47,6 +48,9 @@ A2C = Card(
         "Advantages are those of generalised advantage estimation; at gae_lambda 1 they are the paper's.",
         "Where info['action_mask'] forbids actions, they have probability 0 in acting and learning: Huang "
         "and Ontanon 2022, https://arxiv.org/abs/2006.14171.",
-        "Policy and value have separate networks unless the user's own network gives both.",
+        "Policy and value have separate networks unless the user's own network gives both; the paper's share "
+        "all but the last layer.",
+        "Images are seen by the network of Mnih et al. 2015; the paper's is the smaller one of 2013, "
+        "https://arxiv.org/abs/1312.5602.",
     ),
 )

@@ -85,6 +85,7 @@ class TFAgent(MaskedActing, PolicyLearner, TensorFlowLearner):
             check_outputs("model", model, inputs, wanted, name)
             if critic is not None:
                 check_outputs("critic", critic, inputs, 1, name)
+                self._known_shape = inputs
         elif found not in (None, wanted):
             raise Unsuitable(
                 f"the model gives {found} numbers, expected {wanted}: [mean | log_std] of {action_dim} "

@@ -25,7 +25,10 @@ def make_a2c(
     device: str,
     seed: int | None,
 ) -> TFAgent:
-    """Separate tanh networks, 2 x 64 by default, and RMSProp; a standard deviation is a parameter."""
+    """Networks as those of PPO, 2 x 64 by default or convolutions, and RMSProp.
+
+    A standard deviation is a parameter.
+    """
     params, seed = complete(A2C, hyperparams), draw_seed(seed)
     head = head_for(spaces.action)
     outputs, log_std = int(head.outputs or 0), tuple[float, ...]()

@@ -20,6 +20,7 @@ from optix_bus.agents.torch.a2c_update import Loss, PolicyGradient
 from optix_bus.agents.torch.acting import TorchActing
 from optix_bus.agents.torch.base import TorchLearner
 from optix_bus.agents.torch.device import resolve_device
+from optix_bus.agents.torch.images import describe_images
 from optix_bus.agents.torch.networks import check_networks, describe, output_size, shape_of
 from optix_bus.rl import ObsNormalizer, RewardNormalizer
 from optix_bus.types import HyperparamSet, SpaceSpec
@@ -104,6 +105,8 @@ class TorchAgent(MaskedActing, PolicyLearner, TorchLearner):
             self._given_head = head_for(spaces.action)
             values = _NoValues() if self._critic is None else self._critic
             check_networks(FirstOutput(self.model), values, spaces, self._given_head.outputs)
+            if self._critic is not None:  # values of the model itself are looked at in the first window
+                self._known_shape = spaces.observation.shape
         elif action_dim is not None:
             self._given_head = Gaussian((action_dim,))
         super().__init__(hyperparams, where, obs_normalizer, reward_normalizer, seed)
@@ -131,7 +134,8 @@ class TorchAgent(MaskedActing, PolicyLearner, TorchLearner):
         self._acting.forget(self._actor(), self._device)
 
     def _actor(self) -> nn.Module:
-        return self.model if describe(self.model, "model") is not None else FirstOutput(self.model)
+        known = describe(self.model, "model") or describe_images(self.model, "model")
+        return FirstOutput(self.model) if known is None else self.model
 
     def _check_sizes(self, experience: Experience) -> None:
         outputs = partial(shape_of, self.model, self._device)

@@ -34,7 +34,7 @@ def make_ppo(
     seed = _seed(seed)
     outputs = head_for(spaces.action).outputs
     assert outputs is not None
-    actor, critic = _networks(spaces, hidden_sizes, outputs, seed)
+    actor, critic = policy_and_value(spaces, hidden_sizes, outputs, seed)
     optimizer = _optimizer(params, actor, critic)
     return TorchPPOAgent(actor, critic, optimizer, params, device, seed=seed, spaces=spaces)
 
@@ -50,7 +50,7 @@ def make_gaussian_ppo(
     params = complete(GAUSSIAN_PPO, hyperparams)
     seed = _seed(seed)
     dim = math.prod(spaces.action.shape)
-    actor, critic = _networks(spaces, hidden_sizes, dim, seed)
+    actor, critic = policy_and_value(spaces, hidden_sizes, dim, seed)
     # Half of the reach of an action: Andrychowicz et al. 2021, https://arxiv.org/abs/2006.05990, section 3.2.
     actor.append(AppendConstant(torch.full((dim,), math.log(0.5))))
     plain = spaces.observation.kind == "discrete" or is_image(spaces.observation)
@@ -69,9 +69,10 @@ def make_gaussian_ppo(
     )
 
 
-def _networks(
+def policy_and_value(
     spaces: SpaceSpec, hidden_sizes: Sequence[int] | None, outputs: int, seed: int
 ) -> tuple[nn.Sequential, nn.Sequential]:
+    """A policy and a value network, 2 x 64 by default or convolutions for images."""
     generator = torch.Generator().manual_seed(seed)
     if is_image(spaces.observation):
         policy, value = (
