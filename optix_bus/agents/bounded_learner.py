@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,11 +28,12 @@ class BoundedReplayLearner(ReplayLearner):
 
     _box: ActionBox
     _bounds_known: bool
-    _checked = False
+    #: Shape of the observations that the networks are known to take.
+    _checked: tuple[int, ...] | None = None
 
     @abstractmethod
     def _check(self, observation_shape: tuple[int, ...], where: str) -> None:
-        """Raise `Unsuitable` unless the networks take what they will be given, else set ``_checked``."""
+        """Raise `Unsuitable` unless the networks take observations of this shape."""
 
     @abstractmethod
     def _gradient_steps(self, due: int, params: Mapping[str, Any]) -> dict[str, float]:
@@ -55,8 +56,10 @@ class BoundedReplayLearner(ReplayLearner):
             Unsuitable: it holds actions or observations that the networks are not made for.
         """
         experience = self._scaled(read_experience(episode_data))
-        if not self._checked:
-            self._check(experience.observations.shape[2:], "the window")
+        shape = tuple(experience.observations.shape[2:])
+        if shape != self._checked:
+            self._check(shape, "the window")
+            self._checked = shape
         params = self._hyperparams.params
         due, undo = self._memory.take(experience, params)
         report: dict[str, float] = {}
@@ -120,6 +123,14 @@ class BoundedReplayLearner(ReplayLearner):
 
     def _normalized(self, observations: Array) -> Array:
         return observations if self._obs_normalizer is None else self._obs_normalizer.normalize(observations)
+
+
+def said_of(inputs: Sequence[Sequence[int]]) -> str:
+    """What a network is given, for errors: shapes without their rows, vectors as so many numbers."""
+    return " and ".join(
+        f"{shape[0]} numbers" if len(shape) == 1 else f"observations of shape {list(shape)}"
+        for shape in inputs
+    )
 
 
 def _failure(

@@ -14,6 +14,8 @@ SMALLEST = 36
 #: methods, "Model architecture".
 CONVOLUTIONS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
 UNITS = 512
+#: Numbers that a critic makes of an image before an action joins them, and units of the layer that sees both.
+FEATURES = 256
 # More channels than this are no colours and no stack of frames.
 _CHANNELS = 16
 _INSTEAD = "gymnasium.wrappers.FlattenObservation, or pass your own networks to the agent"

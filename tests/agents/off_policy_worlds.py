@@ -1,4 +1,4 @@
-"""Spaces, windows and agents for the tests of SAC and TD3."""
+"""Spaces, windows, agents and gradient steps for the tests of SAC and TD3."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from optix_bus.agents import TorchSACAgent, TorchTD3Agent
+from optix_bus.agents.torch.off_policy import Minibatch
 from optix_bus.types import ArraySpec, EpisodeData, SpaceSpec
 
 #: Bounds that are neither symmetric nor alike.
@@ -84,3 +85,56 @@ def same(first: Any, second: Any) -> None:
         for name in one.arrays:
             np.testing.assert_array_equal(one.arrays[name], two.arrays[name], err_msg=name)
         assert one.metadata == two.metadata
+
+
+def steps_of_both(pair: Any, steps: int, seed: int = 0, rows: int = 16, seen: Any = None) -> Any:
+    """Gradient steps of an agent of TensorFlow and one of PyTorch from the same transitions and noise.
+
+    ``seen`` are the observations before and after, ``[steps * rows, *obs_shape]`` each; by default vectors.
+    Returns the statistics of both and the errors of both.
+    """
+    one, other = pair
+    rng, n = np.random.default_rng(seed), steps * rows
+    observations, following = rng.standard_normal((2, n, 3)).astype(np.float32) if seen is None else seen
+    actions = rng.uniform(-1, 1, (n, 2)).astype(np.float32)
+    columns = np.stack([rng.standard_normal(n), 0.97 * (rng.random(n) > 0.1), rng.uniform(0.2, 1, n)], axis=1)
+    columns, noise = columns.astype(np.float32), rng.standard_normal((steps, 2, rows, 2)).astype(np.float32)
+    params = one._hyperparams.params
+    numbers = np.array(list(one._numbers(params).values()), np.float32)
+    first = np.int32(other._memory.gradient_steps)
+    graph = one._graph(observations)
+    found, errors = graph(observations, following, actions, columns, noise, numbers, first)
+    k = len(one.STATISTICS)
+    means = dict(
+        zip(one.STATISTICS, found.numpy()[:k] / np.maximum(found.numpy()[k : 2 * k], 1), strict=True)
+    )
+
+    other._gather()
+    sums: dict[str, list[float]] = {}
+    theirs = []
+    for step in range(steps):
+        part = slice(step * rows, (step + 1) * rows)
+        rewards, discounts, weights = (torch.from_numpy(columns[part, c].copy()) for c in range(3))
+        before, after = (torch.from_numpy(each[part]).float() for each in (observations, following))
+        acted = torch.from_numpy(actions[part])
+        batch = Minibatch(before, acted, rewards, after, discounts, weights, torch.from_numpy(noise[step]))
+        report, missed = other._gradient_step(batch, other._hyperparams.params)
+        other._memory.gradient_steps += 1
+        theirs.append(missed.numpy())
+        for name, value in report.items():
+            sums.setdefault(name, []).append(float(value))
+    return (
+        means,
+        {name: np.mean(values) for name, values in sums.items()},
+        errors.numpy(),
+        np.concatenate(theirs),
+    )
+
+
+def close(pair: Any, tolerance: float) -> None:
+    """Both agents have the same networks."""
+    ours, theirs = (agent.state().arrays for agent in pair)
+    names = [name for name in ours if "optimizer" not in name]
+    assert len(names) >= 20
+    for name in names:
+        np.testing.assert_allclose(ours[name], theirs[name], atol=tolerance, err_msg=name)

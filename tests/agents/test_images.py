@@ -296,6 +296,6 @@ def test_images_of_another_order_are_neither_acted_on_nor_learnt_from(framework,
 
 def test_an_algorithm_without_a_network_for_images_asks_for_vectors():
     with pytest.raises(
-        Unsuitable, match=r"sac .*shape \[36, 36, 1\], expected a vector \[n\]; .*FlattenObserv"
+        Unsuitable, match=r"recurrent_ppo .*shape \[36, 36, 1\], expected a vector \[n\]; .*FlattenObserv"
     ):
-        make_agent(Pictures(), algorithm="sac")
+        make_agent(Pictures(), algorithm="recurrent_ppo")

@@ -9,10 +9,18 @@ import torch
 
 from optix_bus.agents import TFSACAgent, TFTD3Agent, TFTDDAgent, load_policy, make_agent
 from optix_bus.agents.tensorflow.adam import PaperAdam
-from optix_bus.agents.torch.off_policy import Minibatch
 from optix_bus.errors import ConfigurationError, LearningFailure, Unsuitable
 from optix_bus.types import HyperparamSet, NamedArrays
-from tests.agents.off_policy_worlds import HIGH, LOPSIDED, LOW, QUICK, box_window, same
+from tests.agents.off_policy_worlds import (
+    HIGH,
+    LOPSIDED,
+    LOW,
+    QUICK,
+    box_window,
+    close,
+    same,
+    steps_of_both,
+)
 from tests.agents.off_policy_worlds import small_agent as torch_agent
 
 L = keras.layers
@@ -48,50 +56,6 @@ def _pair(algorithm, hyperparams=None, ours=lambda: PaperAdam(1e-3, epsilon=1e-8
     return one, other
 
 
-def _steps(algorithm, pair, steps, seed=0, rows=16):
-    """Gradient steps of both from the same transitions and noise: what they report, and both errors."""
-    one, other = pair
-    rng, n = np.random.default_rng(seed), steps * rows
-    observations, following = rng.standard_normal((2, n, 3)).astype(np.float32)
-    actions = rng.uniform(-1, 1, (n, 2)).astype(np.float32)
-    columns = np.stack([rng.standard_normal(n), 0.97 * (rng.random(n) > 0.1), rng.uniform(0.2, 1, n)], axis=1)
-    columns, noise = columns.astype(np.float32), rng.standard_normal((steps, 2, rows, 2)).astype(np.float32)
-    params = one._hyperparams.params
-    numbers = np.array(list(one._numbers(params).values()), np.float32)
-    first = np.int32(other._memory.gradient_steps)
-    found, errors = one._graph(3)(observations, following, actions, columns, noise, numbers, first)
-    k = len(one.STATISTICS)
-    means = dict(
-        zip(one.STATISTICS, found.numpy()[:k] / np.maximum(found.numpy()[k : 2 * k], 1), strict=True)
-    )
-
-    sums, theirs = {}, []
-    for step in range(steps):
-        part = slice(step * rows, (step + 1) * rows)
-        rewards, discounts, weights = (torch.from_numpy(columns[part, c].copy()) for c in range(3))
-        seen, acted, after = (torch.from_numpy(each[part]) for each in (observations, actions, following))
-        batch = Minibatch(seen, acted, rewards, after, discounts, weights, torch.from_numpy(noise[step]))
-        report, missed = other._gradient_step(batch, other._hyperparams.params)
-        other._memory.gradient_steps += 1
-        theirs.append(missed.numpy())
-        for name, value in report.items():
-            sums.setdefault(name, []).append(float(value))
-    return (
-        means,
-        {name: np.mean(values) for name, values in sums.items()},
-        errors.numpy(),
-        np.concatenate(theirs),
-    )
-
-
-def _close(pair, tolerance):
-    ours, theirs = (agent.state().arrays for agent in pair)
-    names = [name for name in ours if "optimizer" not in name]
-    assert len(names) >= 20
-    for name in names:
-        np.testing.assert_allclose(ours[name], theirs[name], atol=tolerance, err_msg=name)
-
-
 @BOTH
 def test_losses_and_gradients_equal_those_of_torch(algorithm):
     # With plain gradient descent of rate 0.1 the weights tell the gradients; the actor moves at once.
@@ -102,10 +66,10 @@ def test_losses_and_gradients_equal_those_of_torch(algorithm):
         lambda parameters, lr: torch.optim.SGD(parameters, lr=0.1),
     )
     before = pair[0].state().arrays["actor.0.weight"].copy()
-    ours, theirs, errors, expected = _steps(algorithm, pair, 1)
+    ours, theirs, errors, expected = steps_of_both(pair, 1)
     assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-5)
     np.testing.assert_allclose(errors, expected, atol=1e-5)
-    _close(pair, 1e-6)
+    close(pair, 1e-6)
     assert np.abs(pair[0].state().arrays["actor.0.weight"] - before).max() > 1e-4
 
 
@@ -113,9 +77,9 @@ def test_losses_and_gradients_equal_those_of_torch(algorithm):
 def test_a_hundred_steps_end_where_those_of_torch_end(algorithm):
     pair = _pair(algorithm)
     for number in range(5):
-        ours, theirs, _, _ = _steps(algorithm, pair, 20, seed=number)
+        ours, theirs, _, _ = steps_of_both(pair, 20, seed=number)
         assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4)
-    _close(pair, 1e-4)
+    close(pair, 1e-4)
     assert pair[0].traces == 1
 
 

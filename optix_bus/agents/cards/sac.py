@@ -29,19 +29,22 @@ SAC = Card(
     hyperparameters=SACHyperparameters,
     bounds={"learning_rate": (1e-4, 1e-3), "gamma": (0.97, 0.999), "tau": (1e-3, 1e-1)},
     log_params=("learning_rate", "tau"),
-    observations=("box",),
+    observations=("box", "discrete"),
     actions=("box",),
     deviations=(
         "The temperature is learnt on its logarithm, without the factor alpha of equation 18, as in the "
         "authors' code.",
         "The logarithm of the standard deviation is kept in [-5, 2]; the authors keep it in [-20, 2].",
         "Observations and actions go to the critics as they are stored: actions scaled to [-1, 1].",
+        "Images, which the paper has none of, get the convolutions of Mnih et al. 2015, "
+        "https://doi.org/10.1038/nature14236, in each of the networks; actions join the critics behind them.",
         "A truncated step bootstraps on its final observation.",
         "A window's gradient steps are made when it is complete; the policy that acts is that of the last "
         "window.",
         "Random actions end with the first window that reaches learning_starts.",
     ),
     bounded_actions=True,
+    images=True,
     is_on_policy=False,
     min_episodes_before_dormant=30,
 )

@@ -35,7 +35,7 @@ TD3 = Card(
     hyperparameters=TD3Hyperparameters,
     bounds={"learning_rate": (1e-4, 1e-3), "gamma": (0.97, 0.999), "tau": (1e-3, 1e-1)},
     log_params=("learning_rate", "tau"),
-    observations=("box",),
+    observations=("box", "discrete"),
     actions=("box",),
     deviations=(
         "Networks are 400 x 300 as in the paper and the public benchmark tables; the authors' code has "
@@ -43,12 +43,15 @@ TD3 = Card(
         "The learning rate is 1e-3 as in the paper; the authors' code has 3e-4.",
         "Learning starts after 100 random steps by default; the authors wait for 25,000.",
         "Actions go to the critics scaled to [-1, 1]; noises are shares of half the range of each action.",
+        "Images, which the paper has none of, get the convolutions of Mnih et al. 2015, "
+        "https://doi.org/10.1038/nature14236, in each of the networks; actions join the critics behind them.",
         "A truncated step bootstraps on its final observation.",
         "A window's gradient steps are made when it is complete; the policy that acts is that of the last "
         "window.",
         "Random actions end with the first window that reaches learning_starts.",
     ),
     bounded_actions=True,
+    images=True,
     is_deterministic=True,
     is_on_policy=False,
     min_episodes_before_dormant=30,

@@ -12,9 +12,9 @@ import tensorflow as tf
 from optix_bus.agents.cards.sac import SAC
 from optix_bus.agents.cards.td3 import TD3
 from optix_bus.agents.tensorflow.adam import PaperAdam
+from optix_bus.agents.tensorflow.critics import actor_and_critics
 from optix_bus.agents.tensorflow.device import resolve_device
 from optix_bus.agents.tensorflow.make_ppo import draw_seed
-from optix_bus.agents.tensorflow.networks import build_relu_mlp
 from optix_bus.agents.tensorflow.sac import TFSACAgent
 from optix_bus.agents.tensorflow.td3 import TFTDDAgent
 from optix_bus.agents.tunable import complete
@@ -28,13 +28,12 @@ def make_sac(
     device: str,
     seed: int | None,
 ) -> TFSACAgent:
-    """Three separate ReLU networks, 2 x 256 by default, with Adam for each role."""
+    """Three separate ReLU networks, 2 x 256 by default or convolutions for images; Adam for each role."""
     params, seed = complete(SAC, hyperparams), draw_seed(seed)
     dim = math.prod(spaces.action.shape)
     with tf.device(resolve_device(device)):
-        actor, critic1, critic2 = _networks(
-            spaces, (256, 256) if hidden_sizes is None else hidden_sizes, 2 * dim, seed
-        )
+        rng = np.random.default_rng([seed, 1])
+        actor, critic1, critic2 = actor_and_critics(spaces, hidden_sizes, (256, 256), 2 * dim, rng=rng)
         roles = {f"{role}_optimizer": _adam(params) for role in ("actor", "critic", "alpha")}
         options: dict[str, Any] = {"hyperparams": params, "spaces": spaces, "seed": seed, **roles}
         return TFSACAgent(actor, critic1, critic2, dim, **options)
@@ -47,24 +46,15 @@ def make_td3(
     device: str,
     seed: int | None,
 ) -> TFTDDAgent:
-    """Three separate ReLU networks, 400 x 300 by default, with Adam for each role."""
+    """Three separate ReLU networks, 400 x 300 by default or convolutions for images; Adam for each role."""
     params, seed = complete(TD3, hyperparams), draw_seed(seed)
     dim = math.prod(spaces.action.shape)
     with tf.device(resolve_device(device)):
-        actor, critic1, critic2 = _networks(
-            spaces, (400, 300) if hidden_sizes is None else hidden_sizes, dim, seed
-        )
+        rng = np.random.default_rng([seed, 1])
+        actor, critic1, critic2 = actor_and_critics(spaces, hidden_sizes, (400, 300), dim, rng=rng)
         roles = {f"{role}_optimizer": _adam(params) for role in ("actor", "critic")}
         options: dict[str, Any] = {"hyperparams": params, "spaces": spaces, "seed": seed, **roles}
         return TFTDDAgent(actor, critic1, critic2, dim, **options)
-
-
-def _networks(spaces: SpaceSpec, sizes: Sequence[int], outputs: int, seed: int) -> list[Any]:
-    """Actor and two critics."""
-    rng = np.random.default_rng([seed, 1])
-    inputs, dim = math.prod(spaces.observation.shape), math.prod(spaces.action.shape)
-    shapes = ((inputs, outputs), (inputs + dim, 1), (inputs + dim, 1))
-    return [build_relu_mlp(entering, sizes, leaving, rng=rng) for entering, leaving in shapes]
 
 
 def _adam(params: HyperparamSet) -> PaperAdam:

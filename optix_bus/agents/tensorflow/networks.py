@@ -16,6 +16,7 @@ import tensorflow as tf
 from optix_bus.agents.acting.order import is_convolutional, is_feed_forward
 from optix_bus.agents.kernels import kernel_of, orthogonal, stored_shape, stored_weights
 from optix_bus.agents.tensorflow.images import ImageFlatten, ImageInput
+from optix_bus.agents.tensorflow.joined_critic import JoinedCritic
 from optix_bus.errors import ConfigurationError, Unsuitable
 from optix_bus.types import SpaceSpec
 
@@ -187,13 +188,27 @@ def check_built(name: str, model: Any, spaces: SpaceSpec | None) -> None:
 
 def check_outputs(name: str, model: Any, inputs: Sequence[int], outputs: int, environment: str) -> None:
     """Raise `Unsuitable` unless a model takes ``[B, *inputs]`` and gives ``[B, outputs]``, perhaps first."""
+    check_call(name, model, tf.zeros((2, *inputs)), list(inputs), outputs, environment)
+
+
+def check_call(name: str, model: Any, inputs: Any, said: Any, outputs: int, environment: str) -> None:
+    """Raise `Unsuitable` unless a model takes two rows of inputs and gives ``[2, outputs]``, perhaps first.
+
+    Args:
+        name: of the model, for errors.
+        model: of Keras.
+        inputs: what it is called with.
+        said: their shape without rows, for errors.
+        outputs: numbers that are expected.
+        environment: which the inputs come from, for errors.
+    """
     try:
-        given = model(tf.zeros((2, *inputs)), training=False)
+        given = model(inputs, training=False)
         found = [int(size) for size in (given[0] if isinstance(given, tuple | list) else given).shape]
     except (ValueError, tf.errors.OpError) as error:
         reason = str(error).splitlines()[0]
         raise Unsuitable(
-            f"the {name} does not take inputs for {environment}, shape {list(inputs)}: {reason}"
+            f"the {name} does not take inputs for {environment}, shape {said}: {reason}"
         ) from error
     if found != [2, outputs]:
         raise Unsuitable(
@@ -239,12 +254,15 @@ def graph(
     Tracing takes three times as long where Python's ``if`` and ``for`` are translated as well. Ours has none
     that depend on tensors; a user's own layer may, and so may what ``translate`` is given for.
     """
-    own = translate or any(describe(model, "") is None for model in models)
+    ours = [model for model in models if type(model) is JoinedCritic or describe(model, "") is not None]
+    own = translate or len(ours) < len(models)
     return tf.function(function, input_signature=signature, autograph=own)
 
 
 def held(model: Any, prefix: str) -> list[Held]:
     """Every variable of a model with the name of its array: as described, or else by position."""
+    if type(model) is JoinedCritic:
+        return [*held(model.features, f"{prefix}.features"), *held(model.value, f"{prefix}.value")]
     layers, variables = _walk(model, prefix)
     if layers is not None:
         return variables

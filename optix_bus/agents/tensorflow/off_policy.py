@@ -15,7 +15,14 @@ from optix_bus.agents.action_box import ActionBox
 from optix_bus.agents.bounded_learner import BoundedReplayLearner
 from optix_bus.agents.spaces import space_spec
 from optix_bus.agents.tensorflow.base import trainable
-from optix_bus.agents.tensorflow.networks import check_built, check_outputs, graph, output_size
+from optix_bus.agents.tensorflow.critics import beside
+from optix_bus.agents.tensorflow.networks import (
+    check_built,
+    check_call,
+    check_outputs,
+    graph,
+    output_size,
+)
 from optix_bus.agents.tensorflow.parts import snapshot
 from optix_bus.agents.tensorflow.replay_learner import TensorFlowReplayLearner
 from optix_bus.agents.tensorflow.target import all_finite, target_of
@@ -64,8 +71,9 @@ class OffPolicyLearner(BoundedReplayLearner, TensorFlowReplayLearner):
     A subclass answers `_gradient_step`, `_numbers` and what `TensorFlowLearner` asks for.
 
     Args:
-        actor: observations ``[B, obs]`` float32 to ``[B, outputs]``.
+        actor: observations ``[B, *obs_shape]`` float32 to ``[B, outputs]``.
         critics: two, ``[observation | action]`` ``[B, obs + dim]`` to ``[B, 1]``; actions in ``[-1, 1]``.
+            Where observations are no vectors, of a list of both.
         action_dim: numbers in an action.
         outputs: numbers that the actor puts out.
         hyperparams: what differs from the card's defaults.
@@ -109,10 +117,10 @@ class OffPolicyLearner(BoundedReplayLearner, TensorFlowReplayLearner):
         if found not in (None, outputs):
             raise Unsuitable(f"the actor gives {found} numbers, expected {outputs} for {action_dim} actions")
         self._bounds_known = spec is not None
-        self._checked = False
         super().__init__(hyperparams, obs_normalizer, seed, replay_path)
         if spec is not None:
             self._check(spec.observation.shape, spec.environment)
+            self._checked = spec.observation.shape
 
     @property
     def _models(self) -> Mapping[str, Any]:
@@ -161,16 +169,22 @@ class OffPolicyLearner(BoundedReplayLearner, TensorFlowReplayLearner):
         for start in range(0, due, together):
             count = min(together, due - start)
             drawn = self._memory.sample(size * count, self._learning_rng, params)
+            seen = [self._normalized(each) for each in (drawn.observations, drawn.next_observations)]
             arrays = (
-                self._normalized(drawn.observations),
-                self._normalized(drawn.next_observations),
                 drawn.actions,
                 np.stack([drawn.rewards, drawn.discounts, drawn.weights], axis=1),
                 self._learning_rng.standard_normal((count, 2, size, self._box.dim), np.float32),
             )
-            tensors = [tf.constant(np.asarray(array, np.float32)) for array in arrays]
+            # Images are bytes until their step.
+            tensors = [
+                *(
+                    tf.constant(each if each.dtype == np.uint8 else np.asarray(each, np.float32))
+                    for each in seen
+                ),
+                *(tf.constant(np.asarray(array, np.float32)) for array in arrays),
+            ]
             first = tf.constant(self._memory.gradient_steps, tf.int32)
-            found, errors = self._graph(tensors[0].shape[1])(*tensors, tf.constant(numbers), first)
+            found, errors = self._graph(tensors[0])(*tensors, tf.constant(numbers), first)
             more = np.asarray(found, np.float64)
             sums, counts = sums + more[:k], counts + more[k : 2 * k]
             # Not "where >= 0": what is not a number shall stay.
@@ -189,14 +203,16 @@ class OffPolicyLearner(BoundedReplayLearner, TensorFlowReplayLearner):
             report["loss"] = math.nan
         return report
 
-    def _graph(self, inputs: int) -> Any:
+    def _graph(self, observations: Any) -> Any:
         # Users freeze layers or replace networks between two windows; that makes another graph.
         learning = [v for model in self._models.values() for v in model.trainable_variables]
-        key = (inputs, *(id(v) for v in learning))
+        seen = tf.TensorSpec([None, *observations.shape[1:]], observations.dtype)
+        key = (hash(seen), *(id(v) for v in learning))
         if key not in self._graphs:
             dim = self._box.dim
-            shapes = [[None, inputs], [None, inputs], [None, dim], [None, 3], [None, 2, None, dim], [None]]
-            specs = [*(tf.TensorSpec(shape, tf.float32) for shape in shapes), tf.TensorSpec([], tf.int32)]
+            shapes = [[None, dim], [None, 3], [None, 2, None, dim], [None]]
+            numbers = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
+            specs = [seen, seen, *numbers, tf.TensorSpec([], tf.int32)]
             self._graphs[key] = graph(self._steps, specs, self._actor, self._critic1, self._critic2)
         return self._graphs[key]
 
@@ -219,9 +235,8 @@ class OffPolicyLearner(BoundedReplayLearner, TensorFlowReplayLearner):
         def step(number: Any, sums: Any, counts: Any, norms: Any, errors: Any) -> tuple[Any, ...]:
             rows = slice(number * size, (number + 1) * size)
             rewards, discounts, weights = tf.unstack(columns[rows], axis=1)
-            batch = Minibatch(
-                observations[rows], actions[rows], rewards, following[rows], discounts, weights, noise[number]
-            )
+            before, after = (tf.cast(each[rows], tf.float32) for each in (observations, following))
+            batch = Minibatch(before, actions[rows], rewards, after, discounts, weights, noise[number])
             found = self._gradient_step(batch, params, first + number)
             values, times = zip(*(found.statistics[name] for name in self.STATISTICS), strict=True)
             new = tf.stack([tf.cast(norm, tf.float32) for norm in found.norms])
@@ -239,16 +254,12 @@ class OffPolicyLearner(BoundedReplayLearner, TensorFlowReplayLearner):
 
     def _check(self, observation_shape: tuple[int, ...], where: str) -> None:
         """Raise `Unsuitable` unless the networks take what they will be given."""
-        if len(observation_shape) != 1:
-            raise Unsuitable(
-                f"found observations of shape {list(observation_shape)}, expected a vector [n], because "
-                "critics take [observation | action]; gymnasium.wrappers.FlattenObservation makes vectors"
-            )
-        size = observation_shape[0]
-        check_outputs("actor", self._actor, [size], self._outputs, where)
+        seen, acted = tf.zeros((2, *observation_shape)), tf.zeros((2, self._box.dim))
+        check_outputs("actor", self._actor, observation_shape, self._outputs, where)
+        both = beside(seen, acted)
+        said: Any = [seen.shape[1:].as_list(), [self._box.dim]] if isinstance(both, list) else [both.shape[1]]
         for name, critic in (("critic1", self._critic1), ("critic2", self._critic2)):
-            check_outputs(name, critic, [size + self._box.dim], 1, where)
-        self._checked = True
+            check_call(name, critic, both, said, 1, where)
 
 
 def gradients_of(tape: Any, loss: Any, variables: Sequence[Any]) -> tuple[list[Any], Any]:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from optix_bus.agents.cards.sac import SAC
 from optix_bus.agents.tensorflow.adam import apply_gradients
 from optix_bus.agents.tensorflow.base import trainable
+from optix_bus.agents.tensorflow.critics import beside
 from optix_bus.agents.tensorflow.networks import read
 from optix_bus.agents.tensorflow.off_policy import Minibatch, OffPolicyLearner, Step, gradients_of
 from optix_bus.agents.tensorflow.target import follow
@@ -26,9 +27,10 @@ class TFSACAgent(OffPolicyLearner):
     """Soft actor-critic with twin critics and a temperature that is learnt, for your own Keras models.
 
     Args:
-        actor: observations ``[B, obs]`` float32 to ``[mean | log_std]``, ``[B, 2 action_dim]``.
+        actor: observations ``[B, *obs_shape]`` float32 to ``[mean | log_std]``, ``[B, 2 action_dim]``.
         critic1: ``[observation | action]`` ``[B, obs + action_dim]`` to ``[B, 1]``; the actions that it sees
-            are in ``[-1, 1]``, whatever the units of the environment.
+            are in ``[-1, 1]``, whatever the units of the environment. Where observations are no vectors it
+            is called with a list of two, ``[B, *obs_shape]`` and ``[B, action_dim]``.
         critic2: as ``critic1``, with weights of its own.
         action_dim: numbers in an action.
         actor_optimizer: of Keras, new; the learning rate in force is its own by default.
@@ -152,10 +154,10 @@ class TFSACAgent(OffPolicyLearner):
         """Equation 5 over both critics; also Q of the first and the mean errors, ``[B]`` each."""
         following = batch.next_observations
         next_actions, next_log_probs = self._sampled(self._actor(following, training=True), batch.noise[0])
-        x = tf.concat([following, next_actions], 1)
+        x = beside(following, next_actions)
         value = tf.squeeze(tf.minimum(*(target(x, training=False) for target in self._targets)), -1)
         goal = tf.stop_gradient(batch.rewards + batch.discounts * (value - alpha * next_log_probs))
-        x = tf.concat([batch.observations, batch.actions], 1)
+        x = beside(batch.observations, batch.actions)
         q1, q2 = (tf.squeeze(critic(x, training=True), -1) for critic in (self._critic1, self._critic2))
         first, second = q1 - goal, q2 - goal
         loss = 0.5 * tf.reduce_mean(batch.weights * (first * first + second * second))
@@ -164,7 +166,7 @@ class TFSACAgent(OffPolicyLearner):
     def _actor_loss(self, batch: Minibatch, alpha: Any) -> tuple[Any, Any]:
         """Equation 9 with the lesser of both critics, and log-probabilities ``[B]``."""
         actions, log_probs = self._sampled(self._actor(batch.observations, training=True), batch.noise[1])
-        x = tf.concat([batch.observations, actions], 1)
+        x = beside(batch.observations, actions)
         q = tf.minimum(*(critic(x, training=True) for critic in (self._critic1, self._critic2)))
         return tf.reduce_mean(alpha * log_probs - tf.squeeze(q, -1)), log_probs
 

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from optix_bus.agents.tensorflow.joined_critic import JoinedCritic
 from optix_bus.agents.tensorflow.networks import read
 from optix_bus.errors import ConfigurationError
 
@@ -18,6 +19,8 @@ def target_of(name: str, model: Any) -> Any:
     Raises:
         ConfigurationError: Keras cannot make a second one.
     """
+    if isinstance(model, JoinedCritic):
+        return JoinedCritic(*(target_of(name, part) for part in (model.features, model.value)))
     try:
         target = keras.models.clone_model(model)
         target.set_weights(model.get_weights())

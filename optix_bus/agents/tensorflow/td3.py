@@ -11,6 +11,7 @@ import tensorflow as tf
 from optix_bus.agents.cards.td3 import TD3
 from optix_bus.agents.tensorflow.adam import apply_gradients
 from optix_bus.agents.tensorflow.base import trainable
+from optix_bus.agents.tensorflow.critics import beside
 from optix_bus.agents.tensorflow.networks import check_built
 from optix_bus.agents.tensorflow.off_policy import Minibatch, OffPolicyLearner, Step, gradients_of
 from optix_bus.agents.tensorflow.target import follow, target_of
@@ -22,10 +23,12 @@ class TFTDDAgent(OffPolicyLearner):
     """Twin delayed deep deterministic policy gradients, for your own Keras models.
 
     Args:
-        actor: observations ``[B, obs]`` float32 to ``[B, action_dim]``. A tanh is taken of its outputs,
-            unless its last layer is one.
+        actor: observations ``[B, *obs_shape]`` float32 to ``[B, action_dim]``. A tanh is taken of its
+            outputs, unless its last layer is one.
         critic1: ``[observation | action]`` ``[B, obs + action_dim]`` to ``[B, 1]``; the actions that it sees
-            are in ``[-1, 1]``, whatever the units of the environment. The actor learns from this one.
+            are in ``[-1, 1]``, whatever the units of the environment. Where observations are no vectors it
+            is called with a list of two, ``[B, *obs_shape]`` and ``[B, action_dim]``. The actor learns from
+            this one.
         critic2: as ``critic1``, with weights of its own.
         action_dim: numbers in an action.
         actor_optimizer: of Keras, new; the learning rate in force is its own by default.
@@ -137,10 +140,10 @@ class TFTDDAgent(OffPolicyLearner):
         # Actions are in [-1, 1]: a share of half the range of each, for each transition anew.
         noise = tf.clip_by_value(batch.noise[0] * params["target_noise"], -clip, clip)
         next_actions = self._acted(self._target_actor, following, training=False) + noise
-        x = tf.concat([following, tf.clip_by_value(next_actions, -1.0, 1.0)], 1)
+        x = beside(following, tf.clip_by_value(next_actions, -1.0, 1.0))
         value = tf.squeeze(tf.minimum(*(target(x, training=False) for target in self._targets)), -1)
         goal = tf.stop_gradient(batch.rewards + batch.discounts * value)
-        x = tf.concat([batch.observations, batch.actions], 1)
+        x = beside(batch.observations, batch.actions)
         q1, q2 = (tf.squeeze(critic(x, training=True), -1) for critic in (self._critic1, self._critic2))
         first, second = q1 - goal, q2 - goal
         loss = tf.reduce_mean(batch.weights * (first * first + second * second))
@@ -149,7 +152,7 @@ class TFTDDAgent(OffPolicyLearner):
     def _actor_loss(self, batch: Minibatch) -> Any:
         """What the first critic says of the actor's actions, with the sign that goes down."""
         actions = self._acted(self._actor, batch.observations, training=True)
-        return -tf.reduce_mean(self._critic1(tf.concat([batch.observations, actions], 1), training=True))
+        return -tf.reduce_mean(self._critic1(beside(batch.observations, actions), training=True))
 
     def _acted(self, actor: Any, observations: Any, *, training: bool) -> Any:
         outputs = actor(observations, training=training)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from optix_bus.agents.cards.sac import SAC
-from optix_bus.agents.torch.networks import build_relu_mlp
+from optix_bus.agents.torch.critics import actor_and_critics
 from optix_bus.agents.torch.sac import TorchSACAgent
 from optix_bus.agents.tunable import complete
 from optix_bus.types import HyperparamSet, SpaceSpec
@@ -23,15 +23,15 @@ def make_sac(
     device: str,
     seed: int | None,
 ) -> TorchSACAgent:
-    """Three separate ReLU networks, 2 x 256 by default, with Adam for each role."""
+    """Three separate ReLU networks, 2 x 256 by default or convolutions for images; Adam for each role."""
     params = complete(SAC, hyperparams)
     if seed is None:
         seed = int(torch.randint(2**62, ()))
     generator = torch.Generator().manual_seed(seed)
-    sizes = (256, 256) if hidden_sizes is None else hidden_sizes
-    inputs, dim = math.prod(spaces.observation.shape), math.prod(spaces.action.shape)
-    actor = build_relu_mlp(inputs, sizes, 2 * dim, generator=generator)
-    critic1, critic2 = (build_relu_mlp(inputs + dim, sizes, 1, generator=generator) for _ in range(2))
+    dim = math.prod(spaces.action.shape)
+    actor, critic1, critic2 = actor_and_critics(
+        spaces, hidden_sizes, (256, 256), 2 * dim, dim=dim, generator=generator
+    )
 
     def adam(parameters: list[Tensor]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, lr=params.params["learning_rate"], fused=True)

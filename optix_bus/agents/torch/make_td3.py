@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from optix_bus.agents.cards.td3 import TD3
-from optix_bus.agents.torch.networks import build_relu_mlp
+from optix_bus.agents.torch.critics import actor_and_critics
 from optix_bus.agents.torch.td3 import TorchTD3Agent
 from optix_bus.agents.tunable import complete
 from optix_bus.types import HyperparamSet, SpaceSpec
@@ -23,15 +23,15 @@ def make_td3(
     device: str,
     seed: int | None,
 ) -> TorchTD3Agent:
-    """Three separate ReLU networks, 400 x 300 by default, with Adam for each role."""
+    """Three separate ReLU networks, 400 x 300 by default or convolutions for images; Adam for each role."""
     params = complete(TD3, hyperparams)
     if seed is None:
         seed = int(torch.randint(2**62, ()))
     generator = torch.Generator().manual_seed(seed)
-    sizes = (400, 300) if hidden_sizes is None else hidden_sizes
-    inputs, dim = math.prod(spaces.observation.shape), math.prod(spaces.action.shape)
-    actor = build_relu_mlp(inputs, sizes, dim, generator=generator)
-    critic1, critic2 = (build_relu_mlp(inputs + dim, sizes, 1, generator=generator) for _ in range(2))
+    dim = math.prod(spaces.action.shape)
+    actor, critic1, critic2 = actor_and_critics(
+        spaces, hidden_sizes, (400, 300), dim, dim=dim, generator=generator
+    )
 
     def adam(parameters: list[Tensor]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, lr=params.params["learning_rate"], fused=True)

@@ -127,21 +127,21 @@ def linear_layers(module: nn.Module) -> list[nn.Linear]:
 
 
 def shape_of(
-    module: nn.Module, device: torch.device, observations: np.ndarray[Any, Any], place: int = 0
+    module: nn.Module, device: torch.device, *inputs: np.ndarray[Any, Any], place: int = 0
 ) -> tuple[int, ...]:
     """Shape of what a module puts out, which is left as it is; empty where there is nothing in this place.
 
     Args:
         module: gives a tensor, or several.
         device: where it lives.
-        observations: ``[n, *obs_shape]``.
+        inputs: what it is called with, e.g. observations ``[n, *obs_shape]``.
         place: which of several.
     """
     with contextlib.suppress(RuntimeError, TypeError):  # some modules cannot be copied
         module = copy.deepcopy(module).eval()  # statistics of its layers may follow what they see
     with torch.no_grad():
-        x = torch.from_numpy(np.array(observations)).to(device, floating_type(module))
-        found = module(x)
+        dtype = floating_type(module)
+        found = module(*(torch.from_numpy(np.array(each)).to(device, dtype) for each in inputs))
     several = found if isinstance(found, tuple) else (found,)
     return tuple(several[place].shape) if place < len(several) else ()
 

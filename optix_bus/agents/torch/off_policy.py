@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from optix_bus.agents.action_box import ActionBox
-from optix_bus.agents.bounded_learner import BoundedReplayLearner
+from optix_bus.agents.bounded_learner import BoundedReplayLearner, said_of
 from optix_bus.agents.off_policy import OffPolicyMemory
 from optix_bus.agents.spaces import space_spec
 from optix_bus.agents.torch.base import TorchLearner
+from optix_bus.agents.torch.critics import JoinedCritic, beside
 from optix_bus.agents.torch.device import resolve_device
 from optix_bus.agents.torch.networks import describe, floating_type, output_size, shape_of
 from optix_bus.errors import Unsuitable
@@ -52,6 +53,7 @@ class TorchOffPolicy(BoundedReplayLearner, TorchLearner):
     Args:
         actor: observations ``[B, *obs_shape]`` float32 to ``[B, outputs]``.
         critics: two, ``[observation | action]`` ``[B, obs + dim]`` to ``[B, 1]``; actions in ``[-1, 1]``.
+            Where observations are no vectors, of both apart.
         action_dim: numbers in an action.
         outputs: numbers that the actor puts out.
         spaces: a `SpaceSpec` or an environment. Without it actions are in ``[-1, 1]`` until a pipeline
@@ -71,7 +73,8 @@ class TorchOffPolicy(BoundedReplayLearner, TorchLearner):
         spaces: Any,
         replay_path: str | None,
     ) -> None:
-        small = all(describe(module, "") is not None for module in (actor, *critics))
+        dense = [each.value if isinstance(each, JoinedCritic) else each for each in critics]
+        small = all(describe(module, "") is not None for module in (actor, *dense))
         where = resolve_device(device, small=small)
         self._actor = actor.to(where)
         self._critic1, self._critic2 = (critic.to(where) for critic in critics)
@@ -84,7 +87,6 @@ class TorchOffPolicy(BoundedReplayLearner, TorchLearner):
             raise Unsuitable(
                 f"action_dim is {action_dim}, but those of {spec.environment} have {self._box.dim}"
             )
-        self._checked = False
         self._bounds_known = spec is not None
         found = output_size(actor)
         if found not in (None, outputs):
@@ -92,6 +94,7 @@ class TorchOffPolicy(BoundedReplayLearner, TorchLearner):
         super().__init__(hyperparams, where, obs_normalizer, None, seed)
         if spec is not None:
             self._check(spec.observation.shape, spec.environment)
+            self._checked = spec.observation.shape
 
     @property
     def _modules(self) -> Mapping[str, nn.Module]:
@@ -132,7 +135,7 @@ class TorchOffPolicy(BoundedReplayLearner, TorchLearner):
                 dtype=floating_type(self._critic1),
             )
             columns = [
-                torch.split(self._tensor(array), size)
+                torch.split(torch.from_numpy(np.ascontiguousarray(array)), size)
                 for array in (
                     self._normalized(drawn.observations),
                     drawn.actions,
@@ -143,7 +146,9 @@ class TorchOffPolicy(BoundedReplayLearner, TorchLearner):
                 )
             ]
             for parts in zip(*columns, noise, strict=True):
-                numbers, errors = self._gradient_step(Minibatch(*parts), params)
+                # One step at a time: images are bytes until then.
+                batch = Minibatch(*(part.to(self._device, noise.dtype) for part in parts))
+                numbers, errors = self._gradient_step(batch, params)
                 for name, value in numbers.items():
                     found.setdefault(name, []).append(value)
                 self._memory.gradient_steps += 1
@@ -176,33 +181,23 @@ class TorchOffPolicy(BoundedReplayLearner, TorchLearner):
             for buffer, target in self._buffers:
                 target.copy_(buffer)
 
-    def _tensor(self, array: np.ndarray[Any, Any]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device, floating_type(self._critic1))
-
     def _check(self, observation_shape: tuple[int, ...], where: str) -> None:
-        if len(observation_shape) != 1:
-            raise Unsuitable(
-                f"found observations of shape {list(observation_shape)} in {where}, expected a vector [n], "
-                "because critics take [observation | action]; gymnasium.wrappers.FlattenObservation makes "
-                "vectors"
-            )
-        size = observation_shape[0]
+        seen, acted = np.zeros((2, *observation_shape), np.float32), np.zeros((2, self._box.dim), np.float32)
+        both = [each.numpy() for each in beside(torch.from_numpy(seen), torch.from_numpy(acted))]
         wanted = {
-            "actor": (self._actor, size, self._outputs),
-            "critic1": (self._critic1, size + self._box.dim, 1),
-            "critic2": (self._critic2, size + self._box.dim, 1),
+            "actor": (self._actor, [seen], self._outputs),
+            "critic1": (self._critic1, both, 1),
+            "critic2": (self._critic2, both, 1),
         }
         for name, (module, inputs, outputs) in wanted.items():
+            said = said_of([each.shape[1:] for each in inputs])
             try:
-                found = list(shape_of(module, self._device, np.zeros((2, inputs), np.float32)))
-            except (RuntimeError, ValueError, IndexError) as error:
+                found = list(shape_of(module, self._device, *inputs))
+            except (RuntimeError, TypeError, ValueError, IndexError) as error:
                 reason = str(error).splitlines()[0]
-                raise Unsuitable(f"{name} does not take {inputs} numbers: {reason}") from error
+                raise Unsuitable(f"{name} does not take {said} of {where}: {reason}") from error
             if found != [2, outputs]:
-                raise Unsuitable(
-                    f"{name} gives {found} for 2 rows of {inputs} numbers, expected [2, {outputs}]"
-                )
-        self._checked = True
+                raise Unsuitable(f"{name} gives {found} for 2 rows of {said}, expected [2, {outputs}]")
 
 
 def target_of(module: nn.Module) -> nn.Module:

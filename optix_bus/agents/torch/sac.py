@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from optix_bus.agents.cards.sac import SAC
+from optix_bus.agents.torch.critics import beside
 from optix_bus.agents.torch.off_policy import Minibatch, TorchOffPolicy
 from optix_bus.errors import ConfigurationError
 from optix_bus.rl import ObsNormalizer
@@ -33,9 +34,10 @@ class TorchSACAgent(TorchOffPolicy):
     """Soft actor-critic with twin critics and a temperature that is learnt, for your own networks.
 
     Args:
-        actor: observations ``[B, obs]`` float32 to ``[mean | log_std]``, ``[B, 2 action_dim]``.
+        actor: observations ``[B, *obs_shape]`` float32 to ``[mean | log_std]``, ``[B, 2 action_dim]``.
         critic1: ``[observation | action]`` ``[B, obs + action_dim]`` to ``[B, 1]``; the actions that it sees
-            are in ``[-1, 1]``, whatever the units of the environment.
+            are in ``[-1, 1]``, whatever the units of the environment. Where observations are no vectors it
+            is called with two tensors, ``[B, *obs_shape]`` and ``[B, action_dim]``.
         critic2: as ``critic1``, with weights of its own.
         action_dim: numbers in an action.
         actor_optimizer: over the actor's parameters; the learning rate in force is its own by default.
@@ -162,12 +164,12 @@ class TorchSACAgent(TorchOffPolicy):
         with torch.no_grad():
             following = batch.next_observations
             next_actions, next_log_probs = self._sampled(self._actor(following), batch.noise[0])
-            x = torch.cat([following, next_actions], 1)
-            value = torch.minimum(self._targets[0](x), self._targets[1](x)).squeeze(-1)
+            x = beside(following, next_actions)
+            value = torch.minimum(self._targets[0](*x), self._targets[1](*x)).squeeze(-1)
             value -= alpha * next_log_probs
             goal = torch.addcmul(batch.rewards, batch.discounts, value)
-        x = torch.cat([batch.observations, batch.actions], 1)
-        q1, q2 = self._critic1(x).squeeze(-1), self._critic2(x).squeeze(-1)
+        x = beside(batch.observations, batch.actions)
+        q1, q2 = self._critic1(*x).squeeze(-1), self._critic2(*x).squeeze(-1)
         first, second = q1 - goal, q2 - goal
         loss = 0.5 * torch.dot(batch.weights, first * first + second * second) / len(goal)
         return loss, q1.detach(), 0.5 * (first.detach().abs() + second.detach().abs())
@@ -175,8 +177,8 @@ class TorchSACAgent(TorchOffPolicy):
     def _actor_loss(self, batch: Minibatch, alpha: Tensor) -> tuple[Tensor, Tensor]:
         """Equation 9 with the lesser of both critics, and log-probabilities ``[B]``."""
         actions, log_probs = self._sampled(self._actor(batch.observations), batch.noise[1])
-        x = torch.cat([batch.observations, actions], 1)
-        q = torch.minimum(self._critic1(x), self._critic2(x)).squeeze(-1)
+        x = beside(batch.observations, actions)
+        q = torch.minimum(self._critic1(*x), self._critic2(*x)).squeeze(-1)
         return (alpha * log_probs - q).mean(), log_probs.detach()
 
     def _sampled(self, outputs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from optix_bus.agents.cards.td3 import TD3
+from optix_bus.agents.torch.critics import beside
 from optix_bus.agents.torch.networks import describe
 from optix_bus.agents.torch.off_policy import Minibatch, TorchOffPolicy, target_of
 from optix_bus.rl import ObsNormalizer
@@ -19,10 +20,12 @@ class TorchTD3Agent(TorchOffPolicy):
     """Twin delayed deep deterministic policy gradients, for your own networks.
 
     Args:
-        actor: observations ``[B, obs]`` float32 to ``[B, action_dim]``. A tanh is taken of its outputs,
-            unless its last layer is one.
+        actor: observations ``[B, *obs_shape]`` float32 to ``[B, action_dim]``. A tanh is taken of its
+            outputs, unless its last layer is one.
         critic1: ``[observation | action]`` ``[B, obs + action_dim]`` to ``[B, 1]``; the actions that it sees
-            are in ``[-1, 1]``, whatever the units of the environment. The actor learns from this one.
+            are in ``[-1, 1]``, whatever the units of the environment. Where observations are no vectors it
+            is called with two tensors, ``[B, *obs_shape]`` and ``[B, action_dim]``. The actor learns from
+            this one.
         critic2: as ``critic1``, with weights of its own.
         action_dim: numbers in an action.
         actor_optimizer: over the actor's parameters; the learning rate in force is its own by default.
@@ -127,11 +130,11 @@ class TorchTD3Agent(TorchOffPolicy):
             # Actions are in [-1, 1]: a share of half the range of each, for each transition anew.
             noise = (batch.noise[0] * params["target_noise"]).clamp_(-clip, clip)
             next_actions = (self._acted(self._target_actor, following) + noise).clamp_(-1.0, 1.0)
-            x = torch.cat([following, next_actions], 1)
-            value = torch.minimum(self._targets[0](x), self._targets[1](x)).squeeze(-1)
+            x = beside(following, next_actions)
+            value = torch.minimum(self._targets[0](*x), self._targets[1](*x)).squeeze(-1)
             goal = torch.addcmul(batch.rewards, batch.discounts, value)
-        x = torch.cat([batch.observations, batch.actions], 1)
-        q1, q2 = self._critic1(x).squeeze(-1), self._critic2(x).squeeze(-1)
+        x = beside(batch.observations, batch.actions)
+        q1, q2 = self._critic1(*x).squeeze(-1), self._critic2(*x).squeeze(-1)
         first, second = q1 - goal, q2 - goal
         loss = torch.dot(batch.weights, first * first + second * second) / len(goal)
         return loss, q1.detach(), 0.5 * (first.detach().abs() + second.detach().abs())
@@ -139,7 +142,7 @@ class TorchTD3Agent(TorchOffPolicy):
     def _actor_loss(self, batch: Minibatch) -> Tensor:
         """What the first critic says of the actor's actions, with the sign that goes down."""
         actions = self._acted(self._actor, batch.observations)
-        q: Tensor = self._critic1(torch.cat([batch.observations, actions], 1))
+        q: Tensor = self._critic1(*beside(batch.observations, actions))
         return -q.mean()
 
     def _acted(self, actor: nn.Module, observations: Tensor) -> Tensor:
