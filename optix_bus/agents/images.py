@@ -84,6 +84,11 @@ def check_sizes(spaces: SpaceSpec, hidden_sizes: Sequence[int] | None) -> None:
         )
 
 
+def flat_size(shape: Sequence[int]) -> int:
+    """Numbers that the convolutions leave of an image of this shape."""
+    return weight_shapes(shape, 0)[len(CONVOLUTIONS)][1]
+
+
 def weight_shapes(shape: Sequence[int], outputs: int) -> list[tuple[int, ...]]:
     """Shapes of all weights for images of this shape and so many outputs, in the order of the layers.
 

@@ -9,15 +9,30 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from optix_bus.agents import load_policy, make_agent
 from optix_bus.agents.acting import is_portable
+from optix_bus.agents.torch.images import ImageInput
+from optix_bus.agents.torch.noisy import noisy_layers
+from optix_bus.agents.torch.rainbow import TorchRainbowDQNAgent
+from optix_bus.agents.torch.rainbow_acting import TorchNoisyForward
+from optix_bus.agents.torch.rainbow_network import RainbowQNetwork, describe_rainbow
+from optix_bus.errors import ConfigurationError, Unsuitable
 from optix_bus.pipelines import VectorBatchPipeline
 from optix_bus.types import NamedArrays
 from tests.agents.every import small_agent
 from tests.agents.test_images import Pictures
 
 A2C = [("torch", "a2c"), ("tensorflow", "a2c")]
+RAINBOW = ("torch", "rainbow")
+KINDS = [*A2C, RAINBOW]
+ATOMS = {"n_atoms": 11}
+#: With which each learns what it sees in a few minutes at most.
+QUICK: dict[str, dict[str, Any]] = {
+    "a2c": {"entropy_coef": 0.0},
+    "rainbow": {"learning_starts": 64, "train_freq": 4, "gradient_steps": 1, "n_step": 1, "gamma": 0.9},
+}
 
 
 class Turning(Pictures):
@@ -73,7 +88,70 @@ def test_so_do_its_continuous_actions_whose_spread_is_a_parameter(kind):
     assert (agent.state().arrays["model.11.value"] != state.arrays["model.11.value"]).all()
 
 
-@pytest.mark.parametrize("kind", A2C, ids="-".join)
+def trunk_of(*layers: nn.Module, **options: Any) -> RainbowQNetwork:
+    torch.manual_seed(0)
+    return RainbowQNetwork(5 * 17 * 17, 2, 8, 11, trunk=nn.Sequential(*layers), **options)
+
+
+def values_of(agent: Any) -> tuple[Any, Any]:
+    """Rainbow's forward pass in NumPy and in PyTorch."""
+    network, device = agent._q_network, torch.device("cpu")
+    policy = load_policy(agent.state())
+    return policy._forward, TorchNoisyForward(network, None, device, agent._support, 2)
+
+
+def test_rainbow_sees_images_by_convolutions_and_two_streams_of_512_noisy_units():
+    network = agent_of(RAINBOW)._q_network
+    kinds = [type(layer) for layer in network.trunk]
+    assert kinds == [ImageInput, *[nn.Conv2d, nn.ReLU] * 3, nn.Flatten]
+    for stream, outputs in ((network.value, 1), (network.advantage, 2)):
+        assert [layer.weight_mu.shape for layer in noisy_layers(stream)] == [(512, 64), (51 * outputs, 512)]
+    one, same = (agent_of(RAINBOW)._q_network.state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+
+
+def test_it_acts_by_numpy_as_by_torch_with_and_without_noise():
+    agent = agent_of(RAINBOW)
+    agent.perturb_weights(0.5)
+    assert is_portable(agent.state())
+    assert describe_rainbow(agent._q_network, "") is not None
+    x, (ours, theirs) = images(9), values_of(agent)
+    assert ours.noise_size == theirs.noise_size
+    rng = np.random.default_rng(1)
+    for noise in (None, rng.standard_normal((9, ours.noise_size), np.float32)):
+        for forward in (ours, theirs):
+            forward.set_noise(noise)
+        (found, rows), (expected, _) = ours(x), theirs(x)
+        assert np.ptp(expected) > 0.01
+        np.testing.assert_allclose(found[:rows], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_so_does_a_users_own_trunk_and_one_that_numpy_does_not_know_acts_in_torch():
+    front = (ImageInput(True), nn.Conv2d(1, 5, 4, 2), nn.Tanh(), nn.Flatten())
+    x = images(4)
+    for network in (trunk_of(*front), trunk_of(*front, nn.Linear(5 * 17 * 17, 5 * 17 * 17), nn.ELU())):
+        agent = TorchRainbowDQNAgent(network, 2, None, torch.optim.Adam(network.parameters()), ATOMS)
+        (found, rows), (expected, _) = (forward(x) for forward in values_of(agent))
+        np.testing.assert_allclose(found[:rows], expected, atol=1e-5)
+        with pytest.raises(Unsuitable, match=r"\[36, 40, 1\], .* images \[height, width, channels\] of 1"):
+            agent.act_batch(np.zeros((2, 36, 40, 1), np.uint8))
+    network = trunk_of(*front[:2], nn.Softplus(), nn.Flatten())
+    agent = TorchRainbowDQNAgent(network, 2, None, torch.optim.Adam(network.parameters()), ATOMS)
+    assert not is_portable(agent.state())
+    assert agent.act_batch(x).actions.shape == (4,)
+    with pytest.raises(ConfigurationError, match=r"a trunk with trunk_sizes \[3\] and one_hot False"):
+        trunk_of(*front, trunk_sizes=[3])
+
+
+def test_its_replay_keeps_bytes():
+    agent = agent_of(RAINBOW)
+    agent.learn(collecting(agent).collect())
+    stored = [array for array in agent.replay_state().arrays.values() if array[0].size == 36 * 36]
+    assert stored
+    assert {array.dtype for array in stored} == {np.dtype(np.uint8)}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids="-".join)
 def test_a_restored_agent_goes_on_to_the_bit(kind):
     first, second = agent_of(kind), agent_of(kind, seed=5)
     pipeline = collecting(first)
@@ -82,24 +160,28 @@ def test_a_restored_agent_goes_on_to_the_bit(kind):
     first.learn(window)
     state = first.state()
     second.load_state(NamedArrays(state.arrays, json.loads(json.dumps(dict(state.metadata)))))
+    if hasattr(first, "replay_state"):
+        second.load_replay_state(first.replay_state())
     window, answers = pipeline.collect(1, np.random.default_rng(1)), []
     for agent in (first, second):
         agent.reseed(np.random.default_rng(1))
         answers.append(agent.act_batch(images()))
         report = agent.learn(window)
         assert np.isfinite(list(report.values())).all()
-    assert answers[0].log_probs.tobytes() == answers[1].log_probs.tobytes()
+    np.testing.assert_array_equal(answers[0].actions, answers[1].actions)
+    np.testing.assert_array_equal(answers[0].log_probs, answers[1].log_probs)
     one, two = first.state().arrays, second.state().arrays
+    assert any((one[name] != state.arrays[name]).any() for name in state.arrays if name.endswith("weight"))
     for name in one:
         np.testing.assert_array_equal(one[name], two[name], err_msg=name)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", A2C, ids="-".join)
+@pytest.mark.parametrize("kind", KINDS, ids="-".join)
 def test_pictures_are_learnt(kind):
     framework, algorithm = kind
-    agent = make_agent(Pictures(), framework, algorithm, seed=0, hyperparams={"entropy_coef": 0.0})
+    agent = make_agent(Pictures(), framework, algorithm, seed=0, hyperparams=QUICK.get(algorithm))
     pipeline = collecting(agent, environments=4)
-    for number in range(40):
+    for number in range(20 if kind == RAINBOW else 40):
         agent.learn(pipeline.collect(number, np.random.default_rng(number)))
     assert np.mean(pipeline.evaluate(5).metadata["episode_returns"]) >= 9.5

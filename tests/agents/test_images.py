@@ -217,7 +217,7 @@ def test_pictures_are_learnt():
 
 
 KINDS = [
-    *(("torch", each) for each in ("ppo", "dqn", "a2c")),
+    *(("torch", each) for each in ("ppo", "dqn", "a2c", "rainbow")),
     *(("tensorflow", each) for each in ("ppo", "dqn", "a2c")),
     ("jax", "ppo"),
 ]

@@ -166,6 +166,16 @@ def test_so_are_those_of_values_and_of_continuous_actions(framework, tmp_path):
     assert len(np.unique(actions, axis=0)) > 1
 
 
+def test_so_are_those_that_rainbow_sees(tmp_path):
+    agent = _scattered(make_agent(_images((2, 44, 40)), algorithm="rainbow", seed=0))
+    x = np.random.default_rng(0).integers(0, 256, (16, 2, 44, 40)).astype(np.float32)
+    agent._q_network.eval()
+    with torch.no_grad():
+        mass = torch.softmax(agent._q_network(torch.from_numpy(x)), 2).numpy()
+    np.testing.assert_allclose(_what_the_best_is_taken_of(agent, x), mass @ agent._support(), atol=1e-5)
+    _same_actions(agent, _session(agent, tmp_path), x)
+
+
 ACTIVATIONS = [
     nn.Tanh(), nn.ReLU(), nn.ELU(0.7), nn.Sigmoid(), nn.GELU(), nn.GELU("tanh"), nn.LeakyReLU(0.2), nn.SiLU(),
     nn.Identity(),

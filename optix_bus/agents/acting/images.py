@@ -58,6 +58,8 @@ class ImageForward:
             ``conv`` (``weight``, ``bias``, ``stride``) and activations, ``flatten``, then those of `Forward`.
         arrays: the weights by name; they are copied.
         normalizer: as for `Forward`.
+        features: numbers that ``flatten`` has to leave of an image where it is the last one; what comes out
+            is then these. Without them a layer of `Forward` has to follow.
 
     Raises:
         ConfigurationError: the description names an unknown operation or a missing array.
@@ -68,10 +70,13 @@ class ImageForward:
         layers: Sequence[Mapping[str, Any]],
         arrays: Mapping[str, Array],
         normalizer: Mapping[str, Any] | None = None,
+        features: int | None = None,
     ) -> None:
         ops = [layer["op"] for layer in layers]
         cut = ops.index("flatten") if "flatten" in ops else len(ops)
-        self._behind = Forward(layers[cut + 1 :], arrays)
+        behind = layers[cut + 1 :]
+        self._behind = None if features is not None and not behind else Forward(behind, arrays)
+        self._features = features if self._behind is None else self._behind.inputs
         self._channels_last: bool | None = None
         self._front: list[Convolution | Activation] = []
         self._known: set[tuple[int, ...]] = set()
@@ -108,7 +113,8 @@ class ImageForward:
                 x = step(x)
             else:
                 step(x)
-        return self._behind(x.reshape(len(x), -1))
+        flat = x.reshape(len(x), -1)
+        return (flat, len(flat)) if self._behind is None else self._behind(flat)
 
     def _check(self, shape: tuple[int, ...]) -> None:
         convolutions = [step for step in self._front if isinstance(step, Convolution)]
@@ -120,7 +126,7 @@ class ImageForward:
         behind: tuple[int, ...] | None = size if len(size) == 3 else None
         for step in convolutions:
             behind = None if behind is None else step.shape_behind(*behind)
-        if behind is None or math.prod(behind) != self._behind.inputs:
+        if behind is None or math.prod(behind) != self._features:
             order = "[height, width, channels]" if self._channels_last else "[channels, height, width]"
             raise Unsuitable(
                 f"found observations of shape {list(shape)}, but the policy takes images {order} of "
@@ -143,3 +149,15 @@ class ImageForward:
                 f"found layer {op!r} before flatten in a policy description for images, expected conv, an "
                 "activation, or image as the first"
             )
+
+
+def forward_of(
+    layers: Sequence[Mapping[str, Any]],
+    arrays: Mapping[str, Array],
+    normalizer: Mapping[str, Any] | None = None,
+    features: int | None = None,
+) -> Forward | ImageForward:
+    """`ImageForward` where there is a convolution among the layers, `Forward` where there is none."""
+    if any(layer["op"] == "conv" for layer in layers):
+        return ImageForward(layers, arrays, normalizer, features)
+    return Forward(layers, arrays, normalizer)

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from optix_bus.agents.acting.ensemble import EnsemblePolicy
-from optix_bus.agents.acting.images import ImageForward
-from optix_bus.agents.acting.mlp import Forward
+from optix_bus.agents.acting.images import forward_of
 from optix_bus.agents.acting.noisy_dueling import NoisyDuelingForward
 from optix_bus.agents.acting.recurrent import Memory, RecurrentForward, RecurrentPolicy
 from optix_bus.errors import ConfigurationError
@@ -103,9 +102,7 @@ def load_policy(state: NamedArrays, rng: np.random.Generator | None = None) -> A
         return RecurrentPolicy(memory, make_policy(memory, description, rng))
     if description["kind"] == "noisy_dueling":
         return make_policy(NoisyDuelingForward(description, state.arrays), description, rng)
-    layers = description["layers"]
-    of_images = any(layer["op"] == "conv" for layer in layers)
-    forward = (ImageForward if of_images else Forward)(layers, state.arrays, description.get("normalizer"))
+    forward = forward_of(description["layers"], state.arrays, description.get("normalizer"))
     return make_policy(forward, description, rng)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from optix_bus.agents.acting.mlp import Forward
+from optix_bus.agents.acting.images import forward_of
 
 Array = np.ndarray[Any, Any]
 Float32 = npt.NDArray[np.float32]
@@ -24,13 +24,13 @@ class NoisyDuelingForward:
     Every row has noise of its own, so that environments side by side explore apart from each other.
 
     Args:
-        description: ``layers`` of the trunk, ``streams`` (names of the noisy layers of ``value`` and
-            ``advantage``), ``n_actions``, ``n_atoms``, ``v_min``, ``v_max`` and ``normalizer``.
+        description: ``layers`` of the trunk (see `optix_bus.agents.acting.images.forward_of`), ``streams``
+            (names of the noisy layers of ``value`` and ``advantage``), ``n_actions``, ``n_atoms``, ``v_min``,
+            ``v_max`` and ``normalizer``.
         arrays: the weights by name. They are copied.
     """
 
     def __init__(self, description: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
-        self._trunk = Forward(description["layers"], arrays, description.get("normalizer"))
         self._streams = [
             [
                 _Layer(*(arrays[f"{layer}.{part}"] for part in _PARTS))
@@ -38,6 +38,8 @@ class NoisyDuelingForward:
             ]
             for name in ("value", "advantage")
         ]
+        inputs = self._streams[0][0].inputs
+        self._trunk = forward_of(description["layers"], arrays, description.get("normalizer"), inputs)
         self._shape = (int(description["n_actions"]), int(description["n_atoms"]))
         self._support = np.linspace(
             description["v_min"], description["v_max"], self._shape[1], dtype=np.float32
@@ -80,7 +82,7 @@ class _Layer:
         # [in, out] in memory order, as in `Forward`.
         self._weights = [np.array(each.T, np.float32, order="C") for each in (weight_mu, weight_sigma)]
         self._biases = [np.array(each, np.float32) for each in (bias_mu, bias_sigma)]
-        self._inputs = self._weights[0].shape[0]
+        self.inputs = self._weights[0].shape[0]
         self.noise_size = sum(self._weights[0].shape)
 
     def __call__(self, x: Float32, noise: Float32 | None) -> Float32:
@@ -88,8 +90,8 @@ class _Layer:
         y += self._biases[0]
         if noise is not None:
             # (sigma * (out in^T)) x is out * (sigma (in * x)): no matrix has to be made for each row.
-            more = (x * noise[:, : self._inputs]) @ self._weights[1]
+            more = (x * noise[:, : self.inputs]) @ self._weights[1]
             more += self._biases[1]
-            more *= noise[:, self._inputs :]
+            more *= noise[:, self.inputs :]
             y += more
         return y

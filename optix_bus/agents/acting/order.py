@@ -11,9 +11,9 @@ from optix_bus.agents.acting.activations import NAMES
 _ACTIVATION = "|".join(sorted(NAMES))
 _DENSE = rf"linear (?:(?:linear|{_ACTIVATION}) )*(?:append_constant )?"
 _FEED_FORWARD = re.compile(rf"(?:(?:one_hot|flatten) )?{_DENSE}")
-_CONVOLUTIONAL = re.compile(
-    rf"(?:image )?(?:(?:{_ACTIVATION}) )*conv (?:(?:conv|{_ACTIVATION}) )*flatten {_DENSE}"
-)
+_CONVOLUTIONS = rf"(?:image )?(?:(?:{_ACTIVATION}) )*conv (?:(?:conv|{_ACTIVATION}) )*flatten "
+_CONVOLUTIONAL = re.compile(rf"{_CONVOLUTIONS}{_DENSE}")
+_CONVOLUTIONAL_FRONT = re.compile(rf"{_CONVOLUTIONS}(?:{_DENSE})?")
 
 
 def is_feed_forward(layers: Sequence[Mapping[str, Any]]) -> bool:
@@ -24,6 +24,11 @@ def is_feed_forward(layers: Sequence[Mapping[str, Any]]) -> bool:
 def is_convolutional(layers: Sequence[Mapping[str, Any]]) -> bool:
     """Whether `optix_bus.agents.acting.images.ImageForward` runs layers in this order."""
     return _CONVOLUTIONAL.fullmatch(_names(layers)) is not None
+
+
+def is_convolutional_front(layers: Sequence[Mapping[str, Any]]) -> bool:
+    """The same, where others stand behind: no dense layer has to follow ``flatten``."""
+    return _CONVOLUTIONAL_FRONT.fullmatch(_names(layers)) is not None
 
 
 def _names(layers: Sequence[Mapping[str, Any]]) -> str:

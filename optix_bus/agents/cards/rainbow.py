@@ -40,11 +40,13 @@ RAINBOW = Card(
     bounds={"learning_rate": (1e-4, 1e-3), "gamma": (0.95, 0.999)},
     log_params=("learning_rate",),
     observations=("box", "discrete"),
+    images=True,
     actions=("discrete",),
     deviations=(
         "Defaults are for small networks on vectors; the paper's are for Atari (learning rate 6.25e-5, "
         "32,000 frames between takeovers).",
-        "The common layers are not noisy; both layers of each stream are.",
+        "The common linear layers of vectors are not noisy; both layers of each stream are. Images pass "
+        "convolutions alone before the streams, as in the paper.",
         "Priorities are the divergence from the target distribution, per_beta rises to 1.",
         "Rows of a batch of environments act under noise of their own; the rows of a gradient step share it.",
         "A truncated step bootstraps on its final observation; fewer steps at an episode's end.",

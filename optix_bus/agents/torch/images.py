@@ -9,9 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from optix_bus.agents.acting.order import is_convolutional
-from optix_bus.agents.images import CONVOLUTIONS, channels_last, check_sizes, weight_shapes
-from optix_bus.agents.torch.networks import collect
+from optix_bus.agents.acting.order import is_convolutional, is_convolutional_front
+from optix_bus.agents.images import (
+    CONVOLUTIONS,
+    UNITS,
+    channels_last,
+    check_sizes,
+    flat_size,
+    weight_shapes,
+)
+from optix_bus.agents.torch.networks import collect, describe
 from optix_bus.types import SpaceSpec
 
 
@@ -49,21 +56,33 @@ def build_cnn(
         output_gain: of the weights of the last layer.
         generator: draws all weights.
     """
+    last = nn.utils.skip_init(nn.Linear, UNITS, outputs)  # type: ignore[no-untyped-call]
+    return build_encoder(shape, generator=generator).append(_begun(last, output_gain, generator))
+
+
+def build_encoder(shape: tuple[int, ...], *, generator: torch.Generator) -> nn.Sequential:
+    """`build_cnn` without its last layer: images to ``[B, UNITS]``, rectified."""
+    first = nn.utils.skip_init(nn.Linear, flat_size(shape), UNITS)  # type: ignore[no-untyped-call]
+    convolutions = build_convolutions(shape, generator=generator)
+    return convolutions.append(_begun(first, math.sqrt(2.0), generator)).append(nn.ReLU())
+
+
+def build_convolutions(shape: tuple[int, ...], *, generator: torch.Generator) -> nn.Sequential:
+    """The three convolutions of `build_cnn`, rectified: images to ``[B, flat_size(shape)]``."""
     layers: list[nn.Module] = [ImageInput(channels_last(shape))]
-    *convolutions, first, last = weight_shapes(shape, outputs)
+    *convolutions, _, _ = weight_shapes(shape, 0)
     for (filters, channels, size, _), (_, _, stride) in zip(convolutions, CONVOLUTIONS, strict=True):
         convolution = nn.utils.skip_init(nn.Conv2d, channels, filters, size, stride)  # type: ignore[no-untyped-call]
-        layers += [convolution, nn.ReLU()]
-    layers.append(nn.Flatten())
-    for fan_out, fan_in in (first, last):
-        layers += [nn.utils.skip_init(nn.Linear, fan_in, fan_out), nn.ReLU()]  # type: ignore[no-untyped-call]
-    trained = [layer for layer in layers if isinstance(layer, nn.Conv2d | nn.Linear)]
-    for layer in trained:
-        gain = output_gain if layer is trained[-1] else math.sqrt(2.0)
-        nn.init.orthogonal_(layer.weight, gain, generator=generator)
-        assert layer.bias is not None
-        nn.init.zeros_(layer.bias)
-    return nn.Sequential(*layers[:-1])
+        layers += [_begun(convolution, math.sqrt(2.0), generator), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Flatten())
+
+
+def _begun(layer: Any, gain: float, generator: torch.Generator) -> nn.Module:
+    """The layer as training begins."""
+    nn.init.orthogonal_(layer.weight, gain, generator=generator)
+    nn.init.zeros_(layer.bias)
+    module: nn.Module = layer
+    return module
 
 
 def images_network(
@@ -89,13 +108,29 @@ def describe_images(module: nn.Module, prefix: str) -> list[dict[str, Any]] | No
     It is a flat ``nn.Sequential``: perhaps `ImageInput`, then convolutions without padding and activations,
     ``nn.Flatten``, and a network that `describe` knows.
     """
+    layers = _layers(module, prefix)
+    return layers if is_convolutional(layers) else None
+
+
+def describe_front(module: nn.Module, prefix: str) -> list[dict[str, Any]] | None:
+    """The layers of a network in front of others, for `optix_bus.agents.acting.images.forward_of`.
+
+    It is one that `describe` or `describe_images` knows, or ends with ``nn.Flatten`` behind convolutions;
+    None where it is another.
+    """
+    layers = _layers(module, prefix)
+    return layers if is_convolutional_front(layers) else describe(module, prefix)
+
+
+def _layers(module: nn.Module, prefix: str) -> list[dict[str, Any]]:
+    """Of a flat ``nn.Sequential``, in whatever order; none where one is unknown."""
     if type(module) is not nn.Sequential or module._forward_hooks or module._forward_pre_hooks:
-        return None
+        return []
     layers: list[dict[str, Any]] = []
     for name, layer in module._modules.items():
         if not _collect(layer, f"{prefix}.{name}", layers):
-            return None
-    return layers if is_convolutional(layers) else None
+            return []
+    return layers
 
 
 def _collect(layer: nn.Module | None, prefix: str, layers: list[dict[str, Any]]) -> bool:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from optix_bus.agents.acting.order import is_feed_forward
 from optix_bus.agents.cards.rainbow import RAINBOW
 from optix_bus.agents.experience import Experience
 from optix_bus.agents.torch.networks import shape_of
@@ -67,7 +68,8 @@ class TorchRainbowDQNAgent(TorchQAgent):
         spaces: SpaceSpec | None = None,
         replay_path: str | None = None,
     ) -> None:
-        if device == "auto" and describe_rainbow(q_network, "") is not None:
+        known = describe_rainbow(q_network, "")
+        if device == "auto" and known is not None and is_feed_forward(known["layers"]):
             device = "cpu"  # a small network learns faster there than a GPU can be fed
         super().__init__(
             q_network, n_actions, optimizer, hyperparams, device, obs_normalizer, seed, replay_path

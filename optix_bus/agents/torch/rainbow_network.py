@@ -13,15 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from optix_bus.agents.torch.networks import OneHot, describe
+from optix_bus.agents.torch.images import describe_front
+from optix_bus.agents.torch.networks import OneHot
 from optix_bus.agents.torch.noisy import NoisyLinear
+from optix_bus.errors import ConfigurationError
 
 
 class RainbowQNetwork(nn.Module):
     """Observations ``[B, obs_dim]`` to logits of atoms ``[B, n_actions, n_atoms]``.
 
     Args:
-        obs_dim: numbers in an observation, or how many there are of discrete ones.
+        obs_dim: numbers in an observation, or how many there are of discrete ones; those that the ``trunk``
+            puts out, where there is one.
         n_actions: how many actions there are.
         hidden_size: units of the last layer of the trunk and of the hidden layer of each stream.
         n_atoms: atoms of the distribution.
@@ -29,6 +32,10 @@ class RainbowQNetwork(nn.Module):
         sigma_0: see `NoisyLinear`.
         one_hot: observations are numbers below ``obs_dim``.
         generator: of the initial weights; by default torch's own.
+        trunk: observations to ``[B, obs_dim]``, instead of linear layers; the streams stand right behind it.
+
+    Raises:
+        ConfigurationError: a trunk, and ``trunk_sizes`` or ``one_hot`` of another.
     """
 
     def __init__(
@@ -42,12 +49,18 @@ class RainbowQNetwork(nn.Module):
         sigma_0: float = 0.5,
         one_hot: bool = False,
         generator: torch.Generator | None = None,
+        trunk: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.n_actions, self.n_atoms = n_actions, n_atoms
+        if trunk is not None and (trunk_sizes or one_hot):
+            raise ConfigurationError(
+                f"found a trunk with trunk_sizes {list(trunk_sizes)} and one_hot {one_hot}, which are of the "
+                "trunk that is built where none is given; leave them out"
+            )
         layers: list[nn.Module] = [OneHot(obs_dim)] if one_hot else []
         width = obs_dim
-        for units in (*trunk_sizes, hidden_size):
+        for units in () if trunk is not None else (*trunk_sizes, hidden_size):
             # Without its own initialisation: that would draw from the global generator.
             linear = nn.utils.skip_init(nn.Linear, width, units)  # type: ignore[no-untyped-call]
             bound = 1.0 / math.sqrt(width)
@@ -55,10 +68,10 @@ class RainbowQNetwork(nn.Module):
                 nn.init.uniform_(tensor, -bound, bound, generator=generator)
             layers += [linear, nn.ReLU()]
             width = units
-        self.trunk = nn.Sequential(*layers)
+        self.trunk = nn.Sequential(*layers) if trunk is None else trunk
         self.value, self.advantage = (
             nn.Sequential(
-                NoisyLinear(hidden_size, hidden_size, sigma_0, generator=generator),
+                NoisyLinear(width, hidden_size, sigma_0, generator=generator),
                 nn.ReLU(),
                 NoisyLinear(hidden_size, outputs * n_atoms, sigma_0, generator=generator),
             )
@@ -95,7 +108,7 @@ def describe_rainbow(network: nn.Module, prefix: str) -> dict[str, Any] | None:
     """
     if type(network) is not RainbowQNetwork or network._forward_hooks or network._forward_pre_hooks:
         return None
-    trunk = describe(network.trunk, f"{prefix}.trunk")
+    trunk = describe_front(network.trunk, f"{prefix}.trunk")
     streams = {name: _stream(getattr(network, name), f"{prefix}.{name}") for name in ("value", "advantage")}
     if trunk is None or None in streams.values():
         return None
