@@ -197,12 +197,15 @@ def _recurrent(graph: Graph, description: Mapping[str, Any]) -> str:
     cells, is_lstm = description["cells"], description["cell"] == "lstm"
     hidden = graph.saved(cells[0]["weight_hh"]).shape[1]
     size = (2 if is_lstm else 1) * len(cells) * hidden
-    normalizer = description.get("normalizer")
-    inputs = graph.saved(cells[0]["weight_ih"]).shape[1:]
-    shape = inputs if normalizer is None else graph.saved(normalizer["mean"]).shape
-    observations = _normalized(graph, graph.observations(shape), normalizer)
+    if "encoder" in description:
+        x = _mlp(graph, {**description, "layers": description["encoder"]})
+    else:
+        normalizer = description.get("normalizer")
+        inputs = graph.saved(cells[0]["weight_ih"]).shape[1:]
+        shape = inputs if normalizer is None else graph.saved(normalizer["mean"]).shape
+        observations = _normalized(graph, graph.observations(shape), normalizer)
+        x = graph.op("Flatten", observations, axis=1)
     memory = graph.input("memory", "float32", (size,))
-    x = graph.op("Flatten", observations, axis=1)
     states, carried = [], []
     for number, names in enumerate(cells):
         h = graph.columns(memory, number * hidden, (number + 1) * hidden)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from typing import Any
 
 import gymnasium as gym
@@ -14,7 +16,9 @@ from torch import nn
 from optix_bus.agents import load_policy, make_agent
 from optix_bus.agents.acting import is_portable
 from optix_bus.agents.acting.images import ImageForward
+from optix_bus.agents.cards import card
 from optix_bus.agents.images import channels_last, image_size
+from optix_bus.agents.spaces import space_spec
 from optix_bus.agents.torch.arrays import module_arrays
 from optix_bus.agents.torch.images import ImageInput, build_cnn, describe_images
 from optix_bus.agents.torch.networks import describe
@@ -217,7 +221,7 @@ def test_pictures_are_learnt():
 
 
 KINDS = [
-    *(("torch", each) for each in ("ppo", "dqn", "a2c", "rainbow")),
+    *(("torch", each) for each in ("ppo", "dqn", "a2c", "rainbow", "recurrent_ppo")),
     *(("tensorflow", each) for each in ("ppo", "dqn", "a2c")),
     ("jax", "ppo"),
 ]
@@ -265,7 +269,9 @@ def test_images_that_the_network_does_not_take_are_refused_alike_everywhere(
         make_agent(SpaceSpec("seen", observation, TWO), framework=framework, algorithm=algorithm)
 
 
-@pytest.mark.parametrize(("framework", "algorithm"), KINDS, ids=str)
+@pytest.mark.parametrize(
+    ("framework", "algorithm"), [kind for kind in KINDS if "recurrent_ppo" not in kind], ids=str
+)
 def test_so_are_sizes_that_it_does_not_have(framework, algorithm):
     with pytest.raises(
         ConfigurationError, match=r"hidden_sizes are \[64\], but the network for images of Pict"
@@ -295,7 +301,8 @@ def test_images_of_another_order_are_neither_acted_on_nor_learnt_from(framework,
 
 
 def test_an_algorithm_without_a_network_for_images_asks_for_vectors():
-    with pytest.raises(
-        Unsuitable, match=r"recurrent_ppo .*shape \[36, 36, 1\], expected a vector \[n\]; .*FlattenObserv"
-    ):
-        make_agent(Pictures(), algorithm="recurrent_ppo")
+    blind = dataclasses.replace(card("ppo"), images=False)
+    seen = space_spec(Pictures())
+    assert card("ppo").fits(seen) is None
+    expected = r"ppo does not fit .*shape \[36, 36, 1\], expected a vector \[n\]; .*FlattenObserv"
+    assert re.search(expected, blind.fits(seen))

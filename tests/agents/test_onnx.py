@@ -82,6 +82,21 @@ def test_a_policy_with_a_memory_hands_it_on(rnn, tmp_path):
     assert np.abs(memory).max() > 0.1
 
 
+def test_so_does_one_that_sees_images(tmp_path):
+    agent = _scattered(make_agent(_images((44, 40, 2)), algorithm="recurrent_ppo", seed=0, hidden_sizes=(8,)))
+    session, policy = _session(agent, tmp_path), agent.policy()
+    assert [each.name for each in session.get_inputs()] == ["observations", "memory"]
+    memory, rng = np.zeros((3, 8), np.float32), np.random.default_rng(0)
+    for _ in range(6):
+        x = rng.integers(0, 256, (3, 44, 40, 2)).astype(np.uint8)
+        expected = policy.act_batch(x, deterministic=True).actions
+        given = {"observations": x.astype(np.float32), "memory": memory}
+        actions, memory = session.run(["actions", "next_memory"], given)
+        np.testing.assert_array_equal(actions, expected)
+        np.testing.assert_allclose(memory, policy.memory(), atol=1e-5)
+    assert np.abs(memory).max() > 0.1
+
+
 def _spaces(action):
     return SpaceSpec("made", ArraySpec("box", (3,), "float32"), action)
 

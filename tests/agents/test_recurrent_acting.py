@@ -12,10 +12,13 @@ from torch import nn
 from optix_bus.agents import load_policy, make_agent
 from optix_bus.agents.acting import is_portable
 from optix_bus.agents.acting.recurrent import RecurrentForward
+from optix_bus.agents.torch.networks import OneHot
+from optix_bus.agents.torch.recurrent_acting import TorchRecurrentStep
 from optix_bus.agents.torch.recurrent_ppo import TorchRecurrentPPOAgent
 from optix_bus.errors import ConfigurationError, Unsuitable
 from optix_bus.interfaces import Policy, Remembering
 from optix_bus.rl import ObsNormalizer
+from optix_bus.types import SpaceSpec
 from tests.agents.windows import NUMBERS, VECTOR
 from tests.oracles.recurrent import gru_step, lstm_step
 
@@ -114,6 +117,31 @@ def test_a_head_that_numpy_does_not_know_acts_in_torch_with_the_same_memory(
         log_all = torch.log_softmax(outputs, -1).numpy()
     for acting, expected in zip(chosen, log_all, strict=True):
         np.testing.assert_allclose(acting.log_probs, expected[[0, 1], acting.actions], atol=1e-5)
+
+
+@pytest.mark.parametrize("spaces", [VECTOR, NUMBERS], ids=lambda spaces: spaces.environment)
+def test_an_encoder_of_vectors_or_numbers_acts_in_numpy_too(spaces: SpaceSpec) -> None:
+    torch.manual_seed(3)
+    one_hot = spaces is NUMBERS
+    encoder = nn.Sequential(*([OneHot(5)] if one_hot else []), nn.Linear(5 if one_hot else 4, 7), nn.Tanh())
+    modules = nn.GRU(7, 6), nn.Linear(6, spaces.action.n), nn.Linear(6, 1)
+    statistics = None if one_hot else ObsNormalizer((4,))
+    if statistics is not None:
+        statistics.update(np.random.default_rng(5).standard_normal((50, 4)) * 3 + 2)
+    agent = agent_of(*modules, spaces=spaces, encoder=encoder, obs_normalizer=statistics)
+    agent.perturb_weights(1.0)
+    state = agent.state()
+    assert is_portable(state)
+    step = RecurrentForward(state.metadata["policy"], state.arrays)
+    torchs = TorchRecurrentStep(agent._actor(), statistics, torch.device("cpu"))
+    rng, memories = np.random.default_rng(0), [np.zeros((3, 6), np.float32)] * 2
+    for _ in range(10):
+        x = rng.integers(0, 5, 3) if one_hot else rng.standard_normal((3, 4)).astype(np.float32)
+        found, rows, memories[0] = step(x, memories[0])
+        expected, _, memories[1] = torchs(x, memories[1])
+        np.testing.assert_allclose(found[:rows], expected, atol=1e-5)
+        np.testing.assert_allclose(*memories, atol=1e-5)
+    assert np.abs(memories[0]).max() > 0.05
 
 
 @pytest.mark.parametrize("rnn", ["gru", "lstm"])

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from optix_bus.agents.acting.images import forward_of
 from optix_bus.agents.acting.mlp import Forward
 from optix_bus.errors import ConfigurationError, Unsuitable
 from optix_bus.interfaces import Acting
@@ -57,8 +58,8 @@ class RecurrentForward:
     Args:
         description: ``cell`` (``gru`` or ``lstm``), ``cells`` (for each layer the names of its arrays
             ``weight_ih`` ``[G H, in]``, ``weight_hh`` ``[G H, H]``, ``bias_ih`` and ``bias_hh`` ``[G H]`` or
-            None, gates in the order r, z, n or i, f, g, o), ``layers`` (the head, see `mlp.Forward`) and
-            ``normalizer``.
+            None, gates in the order r, z, n or i, f, g, o), ``layers`` (the head, see `mlp.Forward`),
+            ``normalizer`` and perhaps ``encoder`` (layers in front of the cells, see `images.forward_of`).
         arrays: the weights by name. They are copied.
 
     Raises:
@@ -74,6 +75,8 @@ class RecurrentForward:
         self._layers = [_Layer(names, arrays, self._gates) for names in description["cells"]]
         self._head = Forward(description["layers"], arrays)
         self.inputs = self._layers[0].inputs
+        front = description.get("encoder")
+        self._encoder = None if front is None else forward_of(front, arrays, features=self.inputs)
         self.hidden = self._layers[0].hidden
         #: Numbers that are remembered of each row.
         self.size = self._vectors * len(self._layers) * self.hidden
@@ -89,7 +92,10 @@ class RecurrentForward:
             mean, std, clip = self._scale
             observations = np.clip((observations - mean) / std, -clip, clip)
         count, hidden = len(observations), self.hidden
-        x: Array = encode(observations, self.inputs)
+        if self._encoder is None:
+            x: Array = encode(observations, self.inputs)
+        else:
+            x = self._encoder(observations)[0][:count]
         following = np.empty((count, self.size), np.float32)
         offset = len(self._layers) * hidden
         for number, layer in enumerate(self._layers):

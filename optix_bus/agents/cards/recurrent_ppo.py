@@ -36,10 +36,11 @@ RECURRENT_PPO = Card(
     bounds=PPO.bounds,
     log_params=PPO.log_params,
     observations=("box", "discrete"),
+    images=True,
     actions=("discrete",),
     deviations=(
         *PPO.deviations[:4],
-        "Policy and value share one memory and have a head each.",
+        "Policy and value share one memory, and what sees images in front of it, and have a head each.",
         "The memory before each sequence is recomputed once for each window, with the weights before the "
         "update, from the memory that the window was acted with; it is not recomputed between epochs.",
         "Minibatches hold whole sequences of bptt_len steps, cut where episodes begin, not rows.",

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from optix_bus.agents.cards.recurrent_ppo import RECURRENT_PPO
+from optix_bus.agents.images import UNITS, is_image
+from optix_bus.agents.torch.images import build_encoder
 from optix_bus.agents.torch.networks import build_mlp
 from optix_bus.agents.torch.recurrent_ppo import TorchRecurrentPPOAgent
 from optix_bus.agents.tunable import complete
@@ -31,6 +33,8 @@ def make_recurrent_ppo(
 ) -> TorchRecurrentPPOAgent:
     """A memory of ``hidden_sizes[0]`` units (64), and heads of the other sizes (64).
 
+    Images pass the convolutions and the 512 rectified units of Mnih et al. 2015 before the memory.
+
     Weights are orthogonal, gate by gate in the memory; an LSTM begins with open forget gates (bias 1; Gers et
     al. 2000, https://doi.org/10.1162/089976600300015015).
 
@@ -45,16 +49,20 @@ def make_recurrent_ppo(
     generator = torch.Generator().manual_seed(seed)
     seen = spaces.observation
     inputs = seen.n if seen.kind == "discrete" else math.prod(seen.shape)
+    encoder: nn.Sequential | None = None
+    if is_image(seen):
+        encoder, inputs = build_encoder(seen.shape, generator=generator), UNITS
     units, *above = (64, 64) if hidden_sizes is None else hidden_sizes
     memory = _memory(_KINDS[rnn], inputs, units, generator)
     actor_head, critic_head = (
         build_mlp(units, above, outputs, output_gain=gain, generator=generator)
         for outputs, gain in ((spaces.action.n, 0.01), (1, 1.0))
     )
-    parameters = list(itertools.chain(*(m.parameters() for m in (memory, actor_head, critic_head))))
+    modules = [memory, actor_head, critic_head, *([] if encoder is None else [encoder])]
+    parameters = list(itertools.chain(*(module.parameters() for module in modules)))
     optimizer = torch.optim.Adam(parameters, lr=params.params["learning_rate"], eps=1e-5, fused=True)
     # A memory tells small numbers apart badly: how far a pole falls in one step is a hundredth of a radian.
-    normalizer = ObsNormalizer(seen.shape) if seen.kind == "box" else None
+    normalizer = ObsNormalizer(seen.shape) if seen.kind == "box" and encoder is None else None
     return TorchRecurrentPPOAgent(
         memory,
         actor_head,
@@ -66,6 +74,7 @@ def make_recurrent_ppo(
         obs_normalizer=normalizer,
         seed=seed,
         spaces=spaces,
+        encoder=encoder,
     )
 
 

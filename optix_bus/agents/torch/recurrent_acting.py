@@ -14,11 +14,17 @@ from optix_bus.agents.acting.load import FORMAT, make_policy
 from optix_bus.agents.acting.recurrent import Memory, RecurrentPolicy, cell_names
 from optix_bus.agents.torch.acting import TorchActing
 from optix_bus.agents.torch.arrays import module_arrays
+from optix_bus.agents.torch.images import describe_front
 from optix_bus.agents.torch.networks import describe
-from optix_bus.agents.torch.recurrent_networks import cell_kind, encoded, memory_size, run
+from optix_bus.agents.torch.recurrent_networks import as_inputs, cell_kind, encoded, memory_size, run
 from optix_bus.rl import ObsNormalizer
 
 Array = np.ndarray[Any, Any]
+
+
+def encoder_of(actor: nn.ModuleDict) -> nn.Module | None:
+    """What stands in front of the recurrent network, if anything does."""
+    return dict(actor.items()).get("encoder")
 
 
 class TorchRecurrentStep:
@@ -33,15 +39,19 @@ class TorchRecurrentStep:
         """One step of all rows."""
         rnn, head = self._actor["rnn"], self._actor["actor_head"]
         assert isinstance(rnn, nn.GRU | nn.LSTM)
+        encoder = encoder_of(self._actor)
         scaled = observations if self._normalizer is None else self._normalizer.normalize(observations)
-        training = head.training
-        head.eval()
+        training = {module: module.training for module in (head, encoder) if module is not None}
+        for module in training:
+            module.eval()
         with torch.no_grad():
-            x = encoded(np.asarray(scaled), rnn, self._device).unsqueeze(1 if rnn.batch_first else 0)
+            inputs = as_inputs(np.asarray(scaled), rnn, self._device, encoder)
+            x = encoded(inputs, encoder).unsqueeze(1 if rnn.batch_first else 0)
             before = torch.from_numpy(np.array(memory)).to(x)
             features, behind = run(rnn, x, before)
             outputs = head(features.reshape(len(observations), -1))
-        head.train(training)
+        for module, was in training.items():
+            module.train(was)
         made, following = (tensor.float().cpu().numpy().copy() for tensor in (outputs, behind))
         return made, len(made), following
 
@@ -50,7 +60,7 @@ class TorchRecurrentActing(TorchActing):
     """As `TorchActing`, for ``rnn`` and ``actor_head``; policies change, what they remember goes on.
 
     Args:
-        actor: both of them, by these names.
+        actor: both of them, by these names, and perhaps an ``encoder`` in front.
         normalizer, device, rng, head: see `TorchActing`.
     """
 
@@ -73,7 +83,8 @@ class TorchRecurrentActing(TorchActing):
             return description
         rnn = self._rnn
         cells = cell_names("rnn", rnn.num_layers, rnn.bias)
-        return {**description, "kind": "recurrent", "cell": cell_kind(rnn), "cells": list(cells)}
+        front = {} if self._front is None else {"encoder": self._front}
+        return {**description, **front, "kind": "recurrent", "cell": cell_kind(rnn), "cells": list(cells)}
 
     def policy(self) -> RecurrentPolicy:
         """The policy of this moment, with the memory of the last one; keep it no longer than one call."""
@@ -96,7 +107,10 @@ class TorchRecurrentActing(TorchActing):
             self._rnn._forward_hooks or self._rnn._forward_pre_hooks or "forward" in vars(self._rnn)
         )
         single = all(parameter.dtype is torch.float32 for parameter in self._parameters)
-        self._layers = describe(actor["actor_head"], "actor_head") if plain and single else None
+        encoder = encoder_of(actor)
+        self._front = None if encoder is None else describe_front(encoder, "encoder")
+        known = plain and single and (encoder is None or self._front is not None)
+        self._layers = describe(actor["actor_head"], "actor_head") if known else None
 
     def snapshot(self, share: bool = False) -> Any:
         """A policy with copies of the weights and an empty memory."""
@@ -110,4 +124,7 @@ class TorchRecurrentActing(TorchActing):
 
     def _arrays(self) -> dict[str, Array]:
         assert isinstance(self._actor, nn.ModuleDict)
-        return {**module_arrays("rnn", self._rnn), **module_arrays("actor_head", self._actor["actor_head"])}
+        arrays: dict[str, Array] = {}
+        for name, module in self._actor.items():
+            arrays |= module_arrays(name, module)
+        return arrays

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from optix_bus.agents.acting.recurrent import encode
+from optix_bus.agents.torch.networks import floating_type
 from optix_bus.agents.torch.recurrent_function import run_in_numpy, runs_in_numpy
 from optix_bus.errors import Unsuitable
 from optix_bus.types import SpaceSpec
@@ -47,15 +48,18 @@ def check_recurrent(
     critic_head: nn.Module,
     n_actions: int | None,
     spaces: SpaceSpec | None,
+    encoder: nn.Module | None = None,
 ) -> int:
-    """The number of actions, where the three networks fit each other and the environment.
+    """The number of actions, where the networks fit each other and the environment.
 
     Raises:
         Unsuitable: says which of them does not, and what it should take and give.
     """
     cell_kind(rnn)
     assert isinstance(rnn, nn.GRU | nn.LSTM)
-    if spaces is not None:
+    if spaces is not None and encoder is not None:
+        _check_encoder(encoder, rnn, spaces)
+    elif spaces is not None:
         seen = spaces.observation
         inputs = seen.n if seen.kind == "discrete" else int(np.prod(seen.shape))
         if rnn.input_size != inputs:
@@ -83,6 +87,24 @@ def check_recurrent(
     return actions
 
 
+def _check_encoder(encoder: nn.Module, rnn: nn.GRU | nn.LSTM, spaces: SpaceSpec) -> None:
+    shape = spaces.observation.shape
+    example = torch.zeros((2, *shape), device=next(rnn.parameters()).device)
+    try:
+        with torch.no_grad():
+            found = list(encoded(example, encoder).shape)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise Unsuitable(
+            f"the encoder does not take observations of {spaces.environment}, shape {list(shape)}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    if found != [2, rnn.input_size]:
+        raise Unsuitable(
+            f"the encoder gives {found} for 2 observations of {spaces.environment}, expected "
+            f"{[2, rnn.input_size]}, which the rnn takes"
+        )
+
+
 def memory_size(rnn: nn.GRU | nn.LSTM) -> int:
     """Numbers that are remembered of each row."""
     return rnn.num_layers * rnn.hidden_size * (1 if isinstance(rnn, nn.GRU) else 2)
@@ -101,10 +123,26 @@ def run(rnn: nn.GRU | nn.LSTM, x: Any, memory: Tensor) -> tuple[Any, Tensor]:
     return outputs, behind.permute(2, 0, 1, 3).reshape(rows, -1)
 
 
-def encoded(observations: Array, rnn: nn.GRU | nn.LSTM, device: torch.device) -> Tensor:
-    """Observations ``[N, *obs_shape]`` as the network takes them, ``[N, in]``."""
+def as_inputs(
+    observations: Array, rnn: nn.GRU | nn.LSTM, device: torch.device, encoder: nn.Module | None = None
+) -> Tensor:
+    """Observations ``[N, *obs_shape]`` as the first network takes them.
+
+    The recurrent one takes ``[N, in]``. What an encoder takes stays as it is: images are bytes until it sees
+    them.
+    """
+    if encoder is not None:
+        return torch.from_numpy(np.array(observations)).to(device)
     x = np.array(encode(observations, rnn.input_size), np.float32)
     return torch.from_numpy(x).to(device, next(rnn.parameters()).dtype)
+
+
+def encoded(inputs: Tensor, encoder: nn.Module | None) -> Tensor:
+    """What `as_inputs` made as the recurrent network takes it, ``[N, in]``."""
+    if encoder is None:
+        return inputs
+    found: Tensor = encoder(inputs.to(floating_type(encoder)))
+    return found
 
 
 @dataclass(frozen=True)
@@ -159,7 +197,11 @@ def cut(resets: Bools, length: int) -> Pieces:
 
 
 def features_of(
-    rnn: nn.GRU | nn.LSTM, inputs: Tensor, pieces: Pieces, memories: Tensor
+    rnn: nn.GRU | nn.LSTM,
+    inputs: Tensor,
+    pieces: Pieces,
+    memories: Tensor,
+    encoder: nn.Module | None = None,
 ) -> tuple[Tensor, Ints, Ints]:
     """Outputs ``[N, H]`` of the steps of all pieces in one call, with the step and environment of each.
 
@@ -167,13 +209,23 @@ def features_of(
 
     Args:
         rnn: the network.
-        inputs: ``[T, B, in]``.
+        inputs: ``[T, B, in]``, or what the encoder takes, ``[T, B, *obs_shape]``.
         pieces: of whole sequences.
         memories: ``[K, S]``, before each sequence of the window.
+        encoder: in front of the network; gradients flow on into it.
     """
     steps, rows, there = pieces.steps()
     device = inputs.device
-    x = inputs[torch.from_numpy(steps).to(device), torch.from_numpy(rows).to(device)]
+    # By number and not by mask: its gradient costs less.
+    kept = torch.from_numpy(np.flatnonzero(there)).to(device)
+    if encoder is None:
+        x = inputs[torch.from_numpy(steps).to(device), torch.from_numpy(rows).to(device)]
+    else:
+        # Only what is there: an image costs too much to be padding.
+        chosen = (torch.from_numpy(each[there]).to(device) for each in (steps, rows))
+        found = encoded(inputs[tuple(chosen)], encoder)
+        x = found.new_zeros((there.size, found.shape[1])).index_copy(0, kept, found)
+        x = x.reshape(*there.shape, -1)
     begun = memories[torch.from_numpy(pieces.sequence).to(device)]
     begun = begun * torch.from_numpy(~pieces.fresh).to(device, begun.dtype)[:, None]
     if isinstance(rnn, nn.GRU) and runs_in_numpy(rnn):
@@ -181,8 +233,6 @@ def features_of(
     else:
         outputs, _ = run(rnn, x if rnn.batch_first else x.transpose(0, 1), begun)
         outputs = outputs if rnn.batch_first else outputs.transpose(0, 1)
-    # By number and not by mask: its gradient costs less.
-    kept = torch.from_numpy(np.flatnonzero(there)).to(device)
     return outputs.reshape(-1, rnn.hidden_size).index_select(0, kept), steps[there], rows[there]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,13 +13,14 @@ from torch import nn
 
 from optix_bus.agents.cards.card import Card
 from optix_bus.agents.cards.recurrent_ppo import RECURRENT_PPO
-from optix_bus.agents.experience import read_experience
+from optix_bus.agents.experience import Experience, read_experience
+from optix_bus.agents.first_window import HeldAgainstWindows, check_shape
 from optix_bus.agents.heads import Categorical
 from optix_bus.agents.masked_acting import MaskedActing
 from optix_bus.agents.ppo_learning import learn_experience
 from optix_bus.agents.torch.base import TorchLearner
 from optix_bus.agents.torch.device import resolve_device
-from optix_bus.agents.torch.networks import describe
+from optix_bus.agents.torch.networks import describe, shape_of
 from optix_bus.agents.torch.recurrent_acting import TorchRecurrentActing
 from optix_bus.agents.torch.recurrent_networks import check_recurrent
 from optix_bus.agents.torch.recurrent_update import RecurrentPPO, unroll
@@ -26,7 +28,7 @@ from optix_bus.rl import ObsNormalizer, RewardNormalizer
 from optix_bus.types import EpisodeData, HyperparamSet, SpaceSpec
 
 
-class TorchRecurrentPPOAgent(MaskedActing, TorchLearner):
+class TorchRecurrentPPOAgent(HeldAgainstWindows, MaskedActing, TorchLearner):
     """PPO for discrete actions whose policy and value share a GRU or LSTM, for what one observation hides.
 
     It remembers each environment of a batch on its own. Pipelines say where episodes begin; whoever steps an
@@ -42,7 +44,7 @@ class TorchRecurrentPPOAgent(MaskedActing, TorchLearner):
             ``batch_first`` or not. Discrete observations reach it as rows of the unit matrix.
         actor_head: its outputs ``[N, hidden_size]`` to logits ``[N, n_actions]``.
         critic_head: its outputs to values ``[N, 1]``.
-        optimizer: over the parameters of all three.
+        optimizer: over the parameters of all of them.
         hyperparams: what differs from the card's defaults; the learning rate defaults to the optimizer's.
         device: ``auto``, or a torch device.
         reward_normalizer: scales rewards before advantages are computed.
@@ -50,6 +52,9 @@ class TorchRecurrentPPOAgent(MaskedActing, TorchLearner):
         n_actions: checked against ``actor_head`` when given.
         seed: of acting, shuffling and perturbing; None takes it from torch's generator.
         spaces: checked against the networks when given.
+        encoder: observations ``[N, *obs_shape]`` to what ``rnn`` takes, ``[N, in]``; it learns with the
+            others. It acts in NumPy with them where `optix_bus.agents.torch.images.describe_front` knows it,
+            as it does the convolutions of `optix_bus.agents.torch.images.build_encoder`.
 
     Raises:
         Unsuitable: the networks do not fit each other or the spaces.
@@ -75,26 +80,37 @@ class TorchRecurrentPPOAgent(MaskedActing, TorchLearner):
         n_actions: int | None = None,
         seed: int | None = None,
         spaces: SpaceSpec | None = None,
+        encoder: nn.Module | None = None,
     ) -> None:
-        small = describe(actor_head, "") is not None and describe(critic_head, "") is not None
+        feeding = [module for module in (encoder, actor_head, critic_head) if module is not None]
+        small = all(describe(module, "") is not None for module in feeding)
         where = resolve_device(device, small=small)
+        self._encoder = None if encoder is None else encoder.to(where)
         self._rnn = rnn.to(where)
         self._actor_head = actor_head.to(where)
         self._critic_head = critic_head.to(where)
         self._optimizer = optimizer
-        self._n_actions = check_recurrent(rnn, actor_head, critic_head, n_actions, spaces)
+        self._n_actions = check_recurrent(rnn, actor_head, critic_head, n_actions, spaces, encoder)
+        self._known_shape = None if spaces is None else spaces.observation.shape
         super().__init__(hyperparams, where, obs_normalizer, reward_normalizer, seed)
 
     @property
     def _modules(self) -> Mapping[str, nn.Module]:
-        return {"rnn": self._rnn, "actor_head": self._actor_head, "critic_head": self._critic_head}
+        return {**self._actor(), "critic_head": self._critic_head}
 
     @property
     def _optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         return {"optimizer": self._optimizer}
 
     def _actor(self) -> nn.ModuleDict:
-        return nn.ModuleDict({"rnn": self._rnn, "actor_head": self._actor_head})
+        front = {} if self._encoder is None else {"encoder": self._encoder}
+        return nn.ModuleDict({**front, "rnn": self._rnn, "actor_head": self._actor_head})
+
+    def _check_sizes(self, experience: Experience) -> None:
+        """The recurrent network says itself what it does not take, its encoder is tried."""
+        if self._encoder is not None:
+            sizes = [2, self._rnn.input_size]
+            check_shape(experience, "encoder", partial(shape_of, self._encoder, self._device), sizes)
 
     def _make_acting(self, rng: np.random.Generator) -> TorchRecurrentActing:
         return TorchRecurrentActing(self._actor(), self._obs_normalizer, self._device, rng, self._head)
@@ -141,16 +157,23 @@ class TorchRecurrentPPOAgent(MaskedActing, TorchLearner):
             Unsuitable: it holds actions or observations that the networks are not made for.
         """
         experience = read_experience(episode_data)
+        self._check_window(experience)
         params = self._hyperparams.params
         window = unroll(
-            episode_data, experience, self._rnn, params["bptt_len"], self._obs_normalizer, self._device
+            episode_data,
+            experience,
+            self._rnn,
+            params["bptt_len"],
+            self._obs_normalizer,
+            self._device,
+            self._encoder,
         )
         head = Categorical(self._n_actions)
         networks = (self._rnn, self._actor_head, self._critic_head)
         report = learn_experience(
             window.experience,
             episode_data.episode_id,
-            RecurrentPPO(*networks, self._optimizer, self._device, head, window),
+            RecurrentPPO(*networks, self._optimizer, self._device, head, window, self._encoder),
             params,
             self._learning_rng,
             reward_normalizer=self._reward_normalizer,

@@ -19,6 +19,7 @@ from optix_bus.agents.heads import Head
 from optix_bus.agents.torch.ppo_update import AutogradPPO
 from optix_bus.agents.torch.recurrent_networks import (
     Pieces,
+    as_inputs,
     cut,
     encoded,
     features_of,
@@ -32,6 +33,9 @@ from optix_bus.types import EpisodeData
 
 Bools = npt.NDArray[np.bool_]
 
+# Images that an encoder sees at once outside the update: bounds the memory that a long window takes.
+_CHUNK = 4096
+
 
 @dataclass(frozen=True)
 class Unrolled:
@@ -40,7 +44,8 @@ class Unrolled:
     Attributes:
         experience: the window, whose observations ``[T, B, H]`` are what the network makes of them, given
             what it remembers; so is what steps led to.
-        inputs: ``[T, B, in]``, the observations as the network takes them.
+        inputs: ``[T, B, in]``, the observations as the network takes them, or ``[T, B, *obs_shape]`` as its
+            encoder does.
         pieces: its sequences.
         memories: ``[K, S]``, before each sequence.
         places: ``[T, B]``, number of each row among the valid ones, -1 for the others.
@@ -100,6 +105,7 @@ def unroll(
     length: int,
     normalizer: ObsNormalizer | None,
     device: torch.device,
+    encoder: nn.Module | None = None,
 ) -> Unrolled:
     """Run the present network over a window, from the memory that it was acted with.
 
@@ -110,6 +116,7 @@ def unroll(
         length: steps of a sequence.
         normalizer: of observations; it is only read.
         device: where the network lives.
+        encoder: in front of it.
 
     Raises:
         ConfigurationError: ``hidden_states`` or ``episode_starts`` are of another shape.
@@ -118,23 +125,29 @@ def unroll(
 
     def inputs_of(observations: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Tensor:
         scaled = observations if normalizer is None else normalizer.normalize(observations)
-        return encoded(np.asarray(scaled), rnn, device)
+        return as_inputs(np.asarray(scaled), rnn, device, encoder)
+
+    def seen_by(inputs: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([encoded(part, encoder) for part in torch.split(inputs, _CHUNK)])
 
     steps, rows = experience.rewards.shape
     resets = resets_of(data, experience)
     flat = experience.observations.reshape(-1, *experience.observations.shape[2:])
-    inputs = inputs_of(flat).reshape(steps, rows, -1)
-    first = torch.from_numpy(first_memory(data, rows, memory_size(rnn))).to(inputs)
-    outputs, memories, behind = unrolled(rnn, inputs, resets, length, first)
+    inputs = inputs_of(flat)
+    known = seen_by(inputs).reshape(steps, rows, -1)
+    first = torch.from_numpy(first_memory(data, rows, memory_size(rnn))).to(known)
+    outputs, memories, behind = unrolled(rnn, known, resets, length, first)
     after = outputs.new_zeros((0, rnn.hidden_size))
     if len(experience.after_rows):
         before = behind.reshape(-1, behind.shape[-1])[torch.from_numpy(experience.after_rows).to(device)]
         with torch.no_grad():
-            x = inputs_of(experience.after).unsqueeze(1 if rnn.batch_first else 0)
+            x = seen_by(inputs_of(experience.after)).unsqueeze(1 if rnn.batch_first else 0)
             after = run(rnn, x, before)[0].reshape(len(before), -1)
     places = np.full(experience.valid.size, -1)
     places[experience.valid.reshape(-1)] = np.arange(np.count_nonzero(experience.valid))
     seen = replace(experience, observations=outputs.float().cpu().numpy(), after=after.float().cpu().numpy())
+    inputs = inputs.reshape(steps, rows, *inputs.shape[1:])
     return Unrolled(seen, inputs, cut(resets, length), memories, places.reshape(steps, rows))
 
 
@@ -144,10 +157,11 @@ class RecurrentPPO(AutogradPPO):
     Args:
         rnn: the network.
         actor_head, critic_head: see what it puts out.
-        optimizer: over the parameters of all three.
+        optimizer: over the parameters of all of them.
         device: where they live.
         head: what becomes of the outputs of ``actor_head``.
         window: what is learnt from.
+        encoder: in front of the network.
     """
 
     def __init__(
@@ -159,14 +173,17 @@ class RecurrentPPO(AutogradPPO):
         device: torch.device,
         head: Head,
         window: Unrolled,
+        encoder: nn.Module | None = None,
     ) -> None:
         super().__init__(actor_head, critic_head, optimizer, device, head)
+        self._encoder = encoder
         self._rnn = rnn
         self._window = window
 
     @property
     def _modules(self) -> tuple[nn.Module, ...]:
-        return (self._rnn, *super()._modules)
+        front = () if self._encoder is None else (self._encoder,)
+        return (*front, self._rnn, *super()._modules)
 
     def _minibatches(
         self, tensors: tuple[Tensor, ...], size: int, rng: np.random.Generator
@@ -179,7 +196,9 @@ class RecurrentPPO(AutogradPPO):
         order = rng.permutation(count)
         for start in range(0, count, together):
             pieces = window.pieces.of(order[start : start + together])
-            features, steps, rows = features_of(self._rnn, window.inputs, pieces, window.memories)
+            features, steps, rows = features_of(
+                self._rnn, window.inputs, pieces, window.memories, self._encoder
+            )
             places = window.places[steps, rows]
             real = np.flatnonzero(places >= 0)
             if not len(real):
