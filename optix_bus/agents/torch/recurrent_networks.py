@@ -221,7 +221,7 @@ def features_of(
     if encoder is None:
         x = inputs[torch.from_numpy(steps).to(device), torch.from_numpy(rows).to(device)]
     else:
-        # Only what is there: an image costs too much to be padding.
+        # Only what is there: seeing an image costs too much to do it for padding.
         chosen = (torch.from_numpy(each[there]).to(device) for each in (steps, rows))
         found = encoded(inputs[tuple(chosen)], encoder)
         x = found.new_zeros((there.size, found.shape[1])).index_copy(0, kept, found)
