@@ -26,7 +26,7 @@ from optix_bus.agents.torch.recurrent_acting import TorchRecurrentStep
 from optix_bus.agents.torch.recurrent_networks import features_of
 from optix_bus.agents.torch.recurrent_ppo import TorchRecurrentPPOAgent
 from optix_bus.agents.torch.recurrent_update import resets_of, unroll
-from optix_bus.errors import ConfigurationError, Unsuitable
+from optix_bus.errors import ConfigurationError, LearningFailure, Unsuitable
 from optix_bus.pipelines import VectorBatchPipeline
 from optix_bus.types import NamedArrays
 from tests.agents.every import small_agent
@@ -240,6 +240,16 @@ def test_gradients_reach_the_encoder_as_in_a_plain_loop_over_single_steps(rememb
     for gradient, expected in zip(ours, torch.autograd.grad(total, parameters), strict=True):
         assert expected.abs().max() > 1e-4
         torch.testing.assert_close(gradient, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_an_update_that_is_not_finite_leaves_the_encoder_as_it_was(remembering):
+    window, before = collecting(remembering).collect(), remembering.state().arrays
+    remembering.set_hyperparams({"learning_rate": 1e38, "n_epochs": 2})
+    with pytest.raises(LearningFailure, match="the update is not finite"):
+        remembering.learn(window)
+    after = remembering.state().arrays
+    for name in (each for each in before if each.startswith(("encoder.", "rnn.", "actor_head.", "optim"))):
+        np.testing.assert_array_equal(after[name], before[name], err_msg=name)
 
 
 def networks_behind(encoder: nn.Module, inputs: int, **options: Any) -> TorchRecurrentPPOAgent:
