@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -128,15 +128,23 @@ class CutBook:
 
 
 class CutFolder:
-    """The cuts of a run on disk; ``root`` is the run directory.
+    """The cuts of a run on disk.
 
     The states of a cut are on the disk when the next cut is taken: a power cut may take the newest one, and
-    an older one takes its place. Without ``sync`` that may be the beginning.
+    an older one takes its place.
+
+    Args:
+        root: the run directory.
+        sync: without it, a power cut may cost all cuts.
+        keeps: whether it also writes where a cut lies, and removes old ones. Of the processes of a run one
+            does: the others would write the same again, and race for what is to go.
     """
 
-    def __init__(self, root: Path, *, sync: bool = True) -> None:
+    def __init__(self, root: Path, *, sync: bool = True, keeps: bool = True) -> None:
         self.root = root
-        self.disk = DiskSync() if sync else None
+        self._keeps = keeps
+        self._work = DiskSync()
+        self.disk = self._work if sync else None
 
     def write(
         self,
@@ -145,21 +153,22 @@ class CutFolder:
         window: int,
         near: tuple[int, int, int] | None = None,
     ) -> None:
-        """Store the states that the nodes of one process have taken for one cut, and its place.
+        """Store the states that the nodes of one process have taken for one cut, and its place where it is
+        this one that keeps the cuts.
 
         Raises:
             CheckpointError: the disk is full or cannot be written; nothing half written is left.
         """
         doing = "one before it"
         try:
-            if self.disk is not None:
-                self.disk.settle()
+            self.settle()
             for taken in states:
                 doing = f"state of node {taken.event.node!r}"
                 write_whole(self.root / taken.event.file, taken.pieces, self.disk)
-            if states:
+            if states and self._keeps:
+                # Before anybody says that these states are there, so that a complete cut has its place.
                 doing = "its place"
-                self._write_place(Place(states[0].event.cut, sequence, window, near))
+                self._write_place(Place(states[0].event.cut, sequence, window, near), self.disk)
         except OSError as error:
             raise CheckpointError(
                 f"a cut cannot be written to {self.root} ({doing}): {error.strerror}"
@@ -214,15 +223,26 @@ class CutFolder:
             self._write_place(msgspec.structs.replace(place, near=None))
 
     def prune(self, oldest: int) -> None:
-        """Remove cuts before this one. Several processes may do so at once."""
-        for folder in self._folders():
-            if int(folder.name) < oldest:
-                shutil.rmtree(folder, ignore_errors=True)
+        """Remove cuts before this one, where it is this one that keeps them; nobody waits for it but `settle`
+        and the next cut."""
+        if self._keeps:
+            self._work.later(lambda: self._remove(lambda number: number < oldest))
+
+    def settle(self) -> None:
+        """Wait for the disk.
+
+        Raises:
+            OSError: it refused what was written.
+        """
+        self._work.settle()
 
     def remove_after(self, newest: int) -> None:
         """Remove cuts behind this one, which belong to a future that will not be."""
+        self._remove(lambda number: number > newest)
+
+    def _remove(self, which: Callable[[int], bool]) -> None:
         for folder in self._folders():
-            if int(folder.name) > newest:
+            if which(int(folder.name)):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _folders(self) -> list[Path]:
@@ -231,9 +251,9 @@ class CutFolder:
         except OSError:
             return []
 
-    def _write_place(self, place: Place) -> None:
+    def _write_place(self, place: Place, disk: DiskSync | None = None) -> None:
         path = self.root / FOLDER / f"{place.cut:06d}" / "cut.json"
-        write_whole(path, [memoryview(msgspec.json.encode(place))])
+        write_whole(path, [memoryview(msgspec.json.encode(place))], disk)
 
 
 def complete_cuts(

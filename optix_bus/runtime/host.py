@@ -72,7 +72,8 @@ class ProcessHost:
         self._others = plan.lasting
         self._beginning = Beginning(root, run.journal, self._others, own)
         nodes = build_nodes(plan.as_of(self._beginning.sequence), process)
-        self._folder = CutFolder(root)
+        # A cut is complete only with the states of this process, so then its place is there, too.
+        self._folder = CutFolder(root, keeps=plan.keeper == process)
         self._cuts = CutBook(self._others)
         for cut in self._beginning.known():
             self._cuts.start(cut)

@@ -108,6 +108,8 @@ class InlineRunner:
             return self.finished
         finally:
             self._teardown(self._opened)
+            if self._cuts is not None:
+                self._cuts.settle()
 
     def stop(self, reason: str = "stop requested") -> None:
         """Ask the loop to end; from a callback, a signal handler or another thread."""

@@ -129,6 +129,11 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
         return [node.name for node in self.nodes if node.restart != "temporary"]
 
     @property
+    def keeper(self) -> str:
+        """The process that keeps the cuts of the run: that of the first node that is always there."""
+        return next((node.process for node in self.nodes if node.name in self.lasting), "")
+
+    @property
     def processes(self) -> list[str]:
         """Names of the processes, in the order of the topology."""
         return list(dict.fromkeys(node.process for node in self.nodes))

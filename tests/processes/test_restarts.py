@@ -313,8 +313,8 @@ def test_what_is_swept_is_said_and_a_living_run_is_never_swept(
 @pytest.mark.parametrize(
     ("place", "where"),
     [
-        # In each process a cut is two files, so the second cut never becomes complete. The first one has,
-        # unless somebody was four windows behind the process that died.
+        # In the process that keeps the cuts one is two files, elsewhere it is one, so it dies there and the
+        # second cut never becomes complete. The first one has, unless somebody was four windows behind.
         ("cut.rename.before:3", "the cut after window 3|its beginning"),
         # Nobody has said yet that this world does not keep to its seeds.
         ("cut.rename.before:1", "its beginning"),

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from optix_bus.runtime.cuts import KEEP, CutFolder
+from optix_bus.runtime.plan import RunPlan
 from optix_bus.runtime.run_directory import RunDirectory
 from tests.processes.runs import (
     TOPOLOGIES,
@@ -93,6 +95,19 @@ def assert_same_end(run: Path, undisturbed: Path) -> None:
     numbers = [event["seq"] for event in journal(run)]
     assert numbers == list(range(1, len(numbers) + 1))
     assert leftovers(run) == []
+
+
+def test_every_complete_cut_of_a_run_in_processes_has_its_place(undisturbed: Path) -> None:
+    """One process writes where it lies, before the cut can be complete."""
+    nodes = [node.name for node in RunPlan.read(undisturbed / "plan.json").nodes]
+    events = journal(undisturbed)
+    told = {event["body"]["cut"]: event for event in events if event["type"] == "CutAnnounced"}
+    taken = [(event["body"]["cut"], event["node"]) for event in events if event["type"] == "CutTaken"]
+    complete = [cut for cut in told if {node for number, node in taken if number == cut} == set(nodes)]
+    assert complete
+    places = {place.cut: place for place in CutFolder(undisturbed).places()}
+    for cut in complete[-KEEP:]:
+        assert (places[cut].sequence, places[cut].window) == (told[cut]["seq"], told[cut]["body"]["window"])
 
 
 @pytest.mark.parametrize("place", SOME)

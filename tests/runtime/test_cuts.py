@@ -279,11 +279,62 @@ def test_old_cuts_go_and_what_is_no_cut_stays(tmp_path: Path) -> None:
             story.cut()
     (tmp_path / "cuts" / "notes").mkdir()
     story.folder.prune(3)
+    story.folder.settle()
     assert sorted(path.name for path in (tmp_path / "cuts").iterdir()) == ["000003", "000004", "notes"]
     story.folder.remove_after(3)
     assert sorted(path.name for path in (tmp_path / "cuts").iterdir()) == ["000003", "notes"]
     story.folder.remove_after(0)
     assert sorted(path.name for path in (tmp_path / "cuts").iterdir()) == ["notes"]
+
+
+def test_nobody_waits_for_old_cuts_to_go_but_the_next_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Story(tmp_path) as story:
+        for _ in range(2):
+            story.cut()
+        may_go_on, remove = threading.Event(), shutil.rmtree
+
+        def wait(path: Path, ignore_errors: bool) -> None:
+            assert may_go_on.wait(30)
+            remove(path, ignore_errors)
+
+        monkeypatch.setattr(shutil, "rmtree", wait)
+        story.folder.prune(2)
+        assert [place.cut for place in story.folder.places()] == [2, 1]
+        may_go_on.set()
+        story.cut()
+        assert [place.cut for place in story.folder.places()] == [3, 2]
+
+
+def test_of_the_processes_of_a_run_one_keeps_its_cuts(tmp_path: Path) -> None:
+    """The others write states, not once more where the cut lies, and remove nothing."""
+    keeping, other = CutFolder(tmp_path), CutFolder(tmp_path, keeps=False)
+    here = Place(1, 6, 1, (4, 1, 100))
+    other.write([take("a", Knowing(knows(1)), announced(1))], 6, 1)
+    assert other.places() == []
+    keeping.write([take("b", Knowing(knows(1)), announced(1))], 6, 1, here.near)
+    other.write([take("c", Knowing(knows(1)), announced(1))], 6, 1)
+    assert other.places() == keeping.places() == [here]
+    other.prune(2)
+    other.settle()
+    assert files(tmp_path) == ["a.safetensors", "b.safetensors", "c.safetensors", "cut.json"]
+    keeping.prune(2)
+    keeping.settle()
+    assert files(tmp_path) == []
+
+
+def test_the_place_of_a_cut_is_brought_to_the_disk_as_its_states_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A state that nobody finds is lost."""
+    synced: set[int] = set()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.add(os.fstat(descriptor).st_ino))
+    folder = CutFolder(tmp_path)
+    folder.write([take(name, Knowing(knows(1)), announced(1)) for name in NODES], 6, 1)
+    folder.settle()
+    assert synced == {path.stat().st_ino for path in (tmp_path / "cuts" / "000001").iterdir()}
+    assert len(synced) == len(NODES) + 1
 
 
 def test_a_run_that_never_took_a_cut_has_none(tmp_path: Path) -> None:
@@ -379,6 +430,7 @@ def test_cuts_are_found_in_a_journal_of_many_files(tmp_path: Path, with_near: bo
             made.append(story.cut(with_near=with_near).sequence)
         story.pass_time(3)
     story.folder.prune(2)
+    story.folder.settle()
     found = complete_cuts(story.folder, story.journal, NODES)
     assert [cut.sequence for cut in found] == made[:0:-1]
 
