@@ -66,12 +66,6 @@ def image_misfit(observation: ArraySpec) -> str | None:
             "0 to 255) where they are images; wrap the environment in "
             f"gymnasium.wrappers.TransformObservation, which makes bytes of them, or {_INSTEAD}"
         )
-    return no_vector(observation)
-
-
-def no_vector(observation: ArraySpec) -> str:
-    """That observations of several axes, or of none, are no vector, and what would help."""
-    shape = list(observation.shape)
     return f"observations have shape {shape}, expected a vector [n]; wrap the environment in {_INSTEAD}"
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import re
 from typing import Any
 
 import gymnasium as gym
@@ -16,9 +14,7 @@ from torch import nn
 from optix_bus.agents import load_policy, make_agent
 from optix_bus.agents.acting import is_portable
 from optix_bus.agents.acting.images import ImageForward
-from optix_bus.agents.cards import card
 from optix_bus.agents.images import channels_last, image_size
-from optix_bus.agents.spaces import space_spec
 from optix_bus.agents.torch.arrays import module_arrays
 from optix_bus.agents.torch.images import ImageInput, build_cnn, describe_images
 from optix_bus.agents.torch.networks import describe
@@ -298,11 +294,3 @@ def test_images_of_another_order_are_neither_acted_on_nor_learnt_from(framework,
     )  # fmt: skip
     with pytest.raises(Unsuitable, match=r"of shape \[3, 36, 44\] in the window, expected \[36, 44, 3\]"):
         agent.learn(window)
-
-
-def test_an_algorithm_without_a_network_for_images_asks_for_vectors():
-    blind = dataclasses.replace(card("ppo"), images=False)
-    seen = space_spec(Pictures())
-    assert card("ppo").fits(seen) is None
-    expected = r"ppo does not fit .*shape \[36, 36, 1\], expected a vector \[n\]; .*FlattenObserv"
-    assert re.search(expected, blind.fits(seen))

@@ -39,7 +39,6 @@ A2C = Card(
     bounds={"learning_rate": (1e-4, 3e-3), "gamma": (0.95, 0.999), "entropy_coef": (0.001, 0.05)},
     log_params=("learning_rate",),
     observations=("box", "discrete"),
-    images=True,
     actions=("discrete", "box", "multi_discrete", "multi_binary"),
     deviations=(
         "Environments step together and one update is made from each window, instead of parallel workers; "

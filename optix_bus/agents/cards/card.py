@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optix_bus.agents.images import image_misfit, no_vector
+from optix_bus.agents.images import image_misfit
 from optix_bus.errors import ConfigurationError
 from optix_bus.rl.schedules import Schedule
 from optix_bus.types import SpaceSpec
@@ -34,7 +34,6 @@ class Card:
         bounded_actions: whether box actions need finite bounds, to be scaled to them.
         is_deterministic: whether the policy itself is, apart from the noise that explores.
         is_on_policy: whether it learns only from what its newest policy did.
-        images: whether networks for images exist.
         memories: kinds of memory that it may have, the default first; none where it remembers nothing.
         min_episodes_before_dormant: evaluations before the loop may call it converged.
     """
@@ -54,7 +53,6 @@ class Card:
     is_on_policy: bool = True
     min_episodes_before_dormant: int = 0
     memories: tuple[str, ...] = ()
-    images: bool = False
 
     def defaults(self) -> dict[str, Any]:
         """Every hyperparameter with its default."""
@@ -67,7 +65,7 @@ class Card:
         if observation.kind not in self.observations:
             problems.append(f"observations are {observation.kind}, expected {_either(self.observations)}")
         elif observation.kind == "box" and len(observation.shape) != 1:
-            misfit = image_misfit(observation) if self.images else no_vector(observation)
+            misfit = image_misfit(observation)
             problems += [] if misfit is None else [misfit]
         if action.kind not in self.actions:
             problems.append(f"actions are {action.kind}, expected {_either(self.actions)}")

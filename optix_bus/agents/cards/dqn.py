@@ -37,7 +37,6 @@ DQN = Card(
     bounds={"learning_rate": (1e-4, 1e-3), "gamma": (0.95, 0.999)},
     log_params=("learning_rate",),
     observations=("box", "discrete"),
-    images=True,
     actions=("discrete",),
     deviations=(
         "The next action is chosen by the network that learns (double); double: false is the first paper.",

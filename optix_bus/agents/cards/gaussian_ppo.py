@@ -15,7 +15,6 @@ GAUSSIAN_PPO = Card(
     log_params=PPO.log_params,
     observations=("box", "discrete", "dict"),
     actions=("box",),
-    images=True,
     deviations=(
         *PPO.deviations,
         "Observations and rewards are normalised by running statistics, as in Engstrom et al. 2020, "

@@ -56,7 +56,6 @@ PPO = Card(
     log_params=("learning_rate",),
     observations=("box", "discrete", "dict"),
     actions=("discrete", "multi_discrete", "multi_binary"),
-    images=True,
     deviations=(
         "The value loss is the mean squared error, without the factor 1/2 of the authors' code.",
         "Values are not clipped by default; Engstrom et al. 2020, arXiv 2005.12729, found no gain in it.",

@@ -40,7 +40,6 @@ RAINBOW = Card(
     bounds={"learning_rate": (1e-4, 1e-3), "gamma": (0.95, 0.999)},
     log_params=("learning_rate",),
     observations=("box", "discrete"),
-    images=True,
     actions=("discrete",),
     deviations=(
         "Defaults are for small networks on vectors; the paper's are for Atari (learning rate 6.25e-5, "

@@ -36,7 +36,6 @@ RECURRENT_PPO = Card(
     bounds=PPO.bounds,
     log_params=PPO.log_params,
     observations=("box", "discrete"),
-    images=True,
     actions=("discrete",),
     deviations=(
         *PPO.deviations[:4],

@@ -44,7 +44,6 @@ SAC = Card(
         "Random actions end with the first window that reaches learning_starts.",
     ),
     bounded_actions=True,
-    images=True,
     is_on_policy=False,
     min_episodes_before_dormant=30,
 )
