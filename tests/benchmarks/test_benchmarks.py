@@ -126,8 +126,11 @@ def test_how_long_a_compilation_takes_to_be_made_up_for(
 
 @pytest.mark.slow
 @pytest.mark.processes
-@pytest.mark.parametrize("name", ["bench_loop", "bench_replay", "bench_training"])
-def test_a_benchmark_runs_with_tiny_sizes(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [("bench_loop", "topology processes"), ("bench_replay", "all nodes"), ("bench_training", "processes")],
+)
+def test_a_benchmark_runs_with_tiny_sizes(name: str, row: str) -> None:
     if name == "bench_training":
         pytest.importorskip("stable_baselines3")
     ended = subprocess.run(
@@ -138,4 +141,4 @@ def test_a_benchmark_runs_with_tiny_sizes(name: str) -> None:
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "processes" in ended.stdout
+    assert row in ended.stdout
