@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from optix_bus.agents import card, make_agent
+from optix_bus.agents import make_agent
 from optix_bus.interfaces import BaseAgent
 from optix_bus.testing.agent_contract import AgentContract
 from optix_bus.types import ArraySpec, EpisodeData, HyperparamSet, SpaceSpec
@@ -16,7 +16,6 @@ from tests.agents.windows import NUMBERS, VECTOR
 
 #: The other frameworks compile for each new agent, and read windows with the same code.
 SLOW_BUT_TORCH = [pytest.param(kind, marks=() if kind[0] == "torch" else pytest.mark.slow) for kind in EVERY]
-SEEING = [kind for kind in EVERY if card(kind[1]).images]
 
 
 class TestEveryAgent(AgentContract):
@@ -47,7 +46,7 @@ class TestEveryAgentThatSeesImages(AgentContract):
 
     window_steps = 24
 
-    @pytest.fixture(autouse=True, params=SEEING, ids="-".join)
+    @pytest.fixture(autouse=True, params=EVERY, ids=NAMES)
     def _the_agent(self, request: pytest.FixtureRequest) -> None:
         self.kind = request.param
         image = ArraySpec("box", (36, 40, 2), "uint8", low=(0.0,) * 2880, high=(255.0,) * 2880)
