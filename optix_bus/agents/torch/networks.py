@@ -169,19 +169,35 @@ def check_networks(
     device = next(actor.parameters()).device
     example = torch.zeros((2, *spaces.observation.shape), device=device)
     for name, (module, size) in wanted.items():
-        try:
-            with torch.no_grad():
-                found = list(module(example).shape)
-        except (RuntimeError, ValueError, IndexError) as error:
-            reason = str(error).splitlines()[0]
-            raise Unsuitable(
-                f"the {name} does not take observations of {spaces.environment}, shape "
-                f"{list(spaces.observation.shape)}: {reason}"
-            ) from error
-        if found != [2, size]:
-            raise Unsuitable(
-                f"the {name} gives {found} for 2 observations of {spaces.environment}, expected [2, {size}]"
-            )
+        check_network(name, module, example, size, spaces.environment)
+
+
+def check_network(
+    name: str, module: nn.Module, example: Tensor, outputs: int, environment: str, why: str = ""
+) -> None:
+    """Raise `Unsuitable` unless a network takes observations and gives so many numbers for each.
+
+    Args:
+        name: of the network, for errors.
+        module: is called once.
+        example: two observations, ``[2, *obs_shape]``.
+        outputs: numbers that are expected.
+        environment: its name, for errors.
+        why: said behind what is expected.
+    """
+    try:
+        with torch.no_grad():
+            found = list(module(example).shape)
+    except (RuntimeError, ValueError, IndexError) as error:
+        reason = str(error).splitlines()[0]
+        shape = list(example.shape[1:])
+        raise Unsuitable(
+            f"the {name} does not take observations of {environment}, shape {shape}: {reason}"
+        ) from error
+    if found != [2, outputs]:
+        raise Unsuitable(
+            f"the {name} gives {found} for 2 observations of {environment}, expected [2, {outputs}]{why}"
+        )
 
 
 def describe(module: nn.Module, prefix: str) -> list[dict[str, Any]] | None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from optix_bus.agents.torch.networks import OneHot, output_size
+from optix_bus.agents.torch.networks import OneHot, check_network, output_size
 from optix_bus.errors import Unsuitable
 from optix_bus.types import SpaceSpec
 
@@ -48,17 +48,4 @@ def check_q_network(network: nn.Module, n_actions: int, spaces: SpaceSpec | None
         )
     parameter = next(network.parameters())
     example = torch.zeros((2, *spaces.observation.shape), device=parameter.device)
-    try:
-        with torch.no_grad():
-            shape = list(network(example).shape)
-    except (RuntimeError, ValueError, IndexError) as error:
-        reason = str(error).splitlines()[0]
-        raise Unsuitable(
-            f"the q_network does not take observations of {spaces.environment}, shape "
-            f"{list(spaces.observation.shape)}: {reason}"
-        ) from error
-    if shape != [2, n_actions]:
-        raise Unsuitable(
-            f"the q_network gives {shape} for 2 observations of {spaces.environment}, "
-            f"expected [2, {n_actions}]"
-        )
+    check_network("q_network", network, example, n_actions, spaces.environment)

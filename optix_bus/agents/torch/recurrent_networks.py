@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from optix_bus.agents.acting.recurrent import encode
-from optix_bus.agents.torch.networks import floating_type
+from optix_bus.agents.torch.networks import check_network, floating_type
 from optix_bus.agents.torch.recurrent_function import run_in_numpy, runs_in_numpy
 from optix_bus.errors import Unsuitable
 from optix_bus.types import SpaceSpec
@@ -58,7 +58,10 @@ def check_recurrent(
     cell_kind(rnn)
     assert isinstance(rnn, nn.GRU | nn.LSTM)
     if spaces is not None and encoder is not None:
-        _check_encoder(encoder, rnn, spaces)
+        device, dtype = next(rnn.parameters()).device, floating_type(encoder)
+        example = torch.zeros((2, *spaces.observation.shape), device=device, dtype=dtype)
+        why = ", which the rnn takes"
+        check_network("encoder", encoder, example, rnn.input_size, spaces.environment, why)
     elif spaces is not None:
         seen = spaces.observation
         inputs = seen.n if seen.kind == "discrete" else int(np.prod(seen.shape))
@@ -85,24 +88,6 @@ def check_recurrent(
             actions = found[1]
     assert actions is not None
     return actions
-
-
-def _check_encoder(encoder: nn.Module, rnn: nn.GRU | nn.LSTM, spaces: SpaceSpec) -> None:
-    shape = spaces.observation.shape
-    example = torch.zeros((2, *shape), device=next(rnn.parameters()).device)
-    try:
-        with torch.no_grad():
-            found = list(encoded(example, encoder).shape)
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise Unsuitable(
-            f"the encoder does not take observations of {spaces.environment}, shape {list(shape)}: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
-    if found != [2, rnn.input_size]:
-        raise Unsuitable(
-            f"the encoder gives {found} for 2 observations of {spaces.environment}, expected "
-            f"{[2, rnn.input_size]}, which the rnn takes"
-        )
 
 
 def memory_size(rnn: nn.GRU | nn.LSTM) -> int:
