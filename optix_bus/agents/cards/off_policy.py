@@ -1,10 +1,20 @@
-"""Hyperparameters that off-policy agents for continuous actions share."""
+"""What off-policy agents for continuous actions share on paper."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from optix_bus.settings import setting
+
+#: Where all of them depart from their papers.
+DEVIATIONS = (
+    "Images, which the paper has none of, get the convolutions of Mnih et al. 2015, "
+    "https://doi.org/10.1038/nature14236, in each of the networks; actions join the critics behind them.",
+    "A truncated step bootstraps on its final observation.",
+    "A window's gradient steps are made when it is complete; the policy that acts is that of the last "
+    "window.",
+    "Random actions end with the first window that reaches learning_starts.",
+)
 
 
 @dataclass(frozen=True)

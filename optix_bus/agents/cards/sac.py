@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from optix_bus.agents.cards.card import Card
-from optix_bus.agents.cards.off_policy import ContinuousOffPolicyHyperparameters
+from optix_bus.agents.cards.off_policy import DEVIATIONS, ContinuousOffPolicyHyperparameters
 from optix_bus.settings import setting
 
 
@@ -36,12 +36,7 @@ SAC = Card(
         "authors' code.",
         "The logarithm of the standard deviation is kept in [-5, 2]; the authors keep it in [-20, 2].",
         "Observations and actions go to the critics as they are stored: actions scaled to [-1, 1].",
-        "Images, which the paper has none of, get the convolutions of Mnih et al. 2015, "
-        "https://doi.org/10.1038/nature14236, in each of the networks; actions join the critics behind them.",
-        "A truncated step bootstraps on its final observation.",
-        "A window's gradient steps are made when it is complete; the policy that acts is that of the last "
-        "window.",
-        "Random actions end with the first window that reaches learning_starts.",
+        *DEVIATIONS,
     ),
     bounded_actions=True,
     is_on_policy=False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from optix_bus.agents.cards.card import Card
-from optix_bus.agents.cards.off_policy import ContinuousOffPolicyHyperparameters
+from optix_bus.agents.cards.off_policy import DEVIATIONS, ContinuousOffPolicyHyperparameters
 from optix_bus.settings import setting
 
 
@@ -43,12 +43,7 @@ TD3 = Card(
         "The learning rate is 1e-3 as in the paper; the authors' code has 3e-4.",
         "Learning starts after 100 random steps by default; the authors wait for 25,000.",
         "Actions go to the critics scaled to [-1, 1]; noises are shares of half the range of each action.",
-        "Images, which the paper has none of, get the convolutions of Mnih et al. 2015, "
-        "https://doi.org/10.1038/nature14236, in each of the networks; actions join the critics behind them.",
-        "A truncated step bootstraps on its final observation.",
-        "A window's gradient steps are made when it is complete; the policy that acts is that of the last "
-        "window.",
-        "Random actions end with the first window that reaches learning_starts.",
+        *DEVIATIONS,
     ),
     bounded_actions=True,
     is_deterministic=True,
