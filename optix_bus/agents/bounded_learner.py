@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from optix_bus.agents.action_box import ActionBox
 from optix_bus.agents.experience import Experience, read_experience
+from optix_bus.agents.first_window import HeldAgainstWindows
 from optix_bus.agents.replay_learner import ReplayLearner
 from optix_bus.agents.spaces import space_spec
 from optix_bus.errors import LearningFailure, Unsuitable
@@ -20,7 +21,7 @@ from optix_bus.types import EpisodeData, NamedArrays
 Array = np.ndarray[Any, Any]
 
 
-class BoundedReplayLearner(ReplayLearner):
+class BoundedReplayLearner(HeldAgainstWindows, ReplayLearner):
     """A `ReplayLearner` for actions in a box, which its networks and its replay see in ``[-1, 1]``.
 
     ``_box`` and ``_bounds_known`` are in place before `Learner.__init__` is called.
@@ -28,12 +29,13 @@ class BoundedReplayLearner(ReplayLearner):
 
     _box: ActionBox
     _bounds_known: bool
-    #: Shape of the observations that the networks are known to take.
-    _checked: tuple[int, ...] | None = None
 
     @abstractmethod
     def _check(self, observation_shape: tuple[int, ...], where: str) -> None:
         """Raise `Unsuitable` unless the networks take observations of this shape."""
+
+    def _check_sizes(self, experience: Experience) -> None:
+        self._check(tuple(experience.observations.shape[2:]), "the window")
 
     @abstractmethod
     def _gradient_steps(self, due: int, params: Mapping[str, Any]) -> dict[str, float]:
@@ -56,10 +58,7 @@ class BoundedReplayLearner(ReplayLearner):
             Unsuitable: it holds actions or observations that the networks are not made for.
         """
         experience = self._scaled(read_experience(episode_data))
-        shape = tuple(experience.observations.shape[2:])
-        if shape != self._checked:
-            self._check(shape, "the window")
-            self._checked = shape
+        self._check_window(experience)
         params = self._hyperparams.params
         due, undo = self._memory.take(experience, params)
         report: dict[str, float] = {}
@@ -123,14 +122,6 @@ class BoundedReplayLearner(ReplayLearner):
 
     def _normalized(self, observations: Array) -> Array:
         return observations if self._obs_normalizer is None else self._obs_normalizer.normalize(observations)
-
-
-def said_of(inputs: Sequence[Sequence[int]]) -> str:
-    """What a network is given, for errors: shapes without their rows, vectors as so many numbers."""
-    return " and ".join(
-        f"{shape[0]} numbers" if len(shape) == 1 else f"observations of shape {list(shape)}"
-        for shape in inputs
-    )
 
 
 def _failure(

@@ -120,7 +120,7 @@ class OffPolicyLearner(BoundedReplayLearner, TensorFlowReplayLearner):
         super().__init__(hyperparams, obs_normalizer, seed, replay_path)
         if spec is not None:
             self._check(spec.observation.shape, spec.environment)
-            self._checked = spec.observation.shape
+            self._known_shape = spec.observation.shape
 
     @property
     def _models(self) -> Mapping[str, Any]:
@@ -169,19 +169,17 @@ class OffPolicyLearner(BoundedReplayLearner, TensorFlowReplayLearner):
         for start in range(0, due, together):
             count = min(together, due - start)
             drawn = self._memory.sample(size * count, self._learning_rng, params)
-            seen = [self._normalized(each) for each in (drawn.observations, drawn.next_observations)]
             arrays = (
+                self._normalized(drawn.observations),
+                self._normalized(drawn.next_observations),
                 drawn.actions,
                 np.stack([drawn.rewards, drawn.discounts, drawn.weights], axis=1),
                 self._learning_rng.standard_normal((count, 2, size, self._box.dim), np.float32),
             )
             # Images are bytes until their step.
             tensors = [
-                *(
-                    tf.constant(each if each.dtype == np.uint8 else np.asarray(each, np.float32))
-                    for each in seen
-                ),
-                *(tf.constant(np.asarray(array, np.float32)) for array in arrays),
+                tf.constant(each if each.dtype == np.uint8 else np.asarray(each, np.float32))
+                for each in arrays
             ]
             first = tf.constant(self._memory.gradient_steps, tf.int32)
             found, errors = self._graph(tensors[0])(*tensors, tf.constant(numbers), first)
@@ -207,7 +205,7 @@ class OffPolicyLearner(BoundedReplayLearner, TensorFlowReplayLearner):
         # Users freeze layers or replace networks between two windows; that makes another graph.
         learning = [v for model in self._models.values() for v in model.trainable_variables]
         seen = tf.TensorSpec([None, *observations.shape[1:]], observations.dtype)
-        key = (hash(seen), *(id(v) for v in learning))
+        key = (seen, *(id(v) for v in learning))
         if key not in self._graphs:
             dim = self._box.dim
             shapes = [[None, dim], [None, 3], [None, 2, None, dim], [None]]

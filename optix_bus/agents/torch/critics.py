@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -50,7 +51,7 @@ def build_critic(
     """
     seen = spaces.observation
     if is_image(seen):
-        features = build_cnn(seen.shape, FEATURES, output_gain=2.0**0.5, generator=generator)
+        features = build_cnn(seen.shape, FEATURES, output_gain=math.sqrt(2.0), generator=generator)
         features.append(nn.ReLU())
         return JoinedCritic(features, build_relu_mlp(FEATURES + dim, (FEATURES,), 1, generator=generator))
     if seen.kind == "discrete":
@@ -77,7 +78,6 @@ def actor_and_critics(
     default: Sequence[int],
     outputs: int,
     *,
-    dim: int,
     generator: torch.Generator,
 ) -> tuple[nn.Module, nn.Module, nn.Module]:
     """Three separate networks.
@@ -87,7 +87,6 @@ def actor_and_critics(
         hidden_sizes: of all three; None takes ``default``.
         default: of vectors and discrete observations.
         outputs: numbers that the actor puts out.
-        dim: numbers in an action.
         generator: draws all weights.
 
     Raises:
@@ -95,7 +94,7 @@ def actor_and_critics(
     """
     if is_image(spaces.observation):
         check_sizes(spaces, hidden_sizes)
-    sizes = default if hidden_sizes is None else hidden_sizes
+    sizes, dim = default if hidden_sizes is None else hidden_sizes, math.prod(spaces.action.shape)
     actor = build_actor(spaces, sizes, outputs, generator=generator)
     critic1, critic2 = (build_critic(spaces, sizes, dim, generator=generator) for _ in range(2))
     return actor, critic1, critic2

@@ -29,9 +29,8 @@ def make_sac(
         seed = int(torch.randint(2**62, ()))
     generator = torch.Generator().manual_seed(seed)
     dim = math.prod(spaces.action.shape)
-    actor, critic1, critic2 = actor_and_critics(
-        spaces, hidden_sizes, (256, 256), 2 * dim, dim=dim, generator=generator
-    )
+    networks = actor_and_critics(spaces, hidden_sizes, (256, 256), 2 * dim, generator=generator)
+    actor, critic1, critic2 = networks
 
     def adam(parameters: list[Tensor]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, lr=params.params["learning_rate"], fused=True)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from optix_bus.agents.action_box import ActionBox
-from optix_bus.agents.bounded_learner import BoundedReplayLearner, said_of
+from optix_bus.agents.bounded_learner import BoundedReplayLearner
 from optix_bus.agents.off_policy import OffPolicyMemory
 from optix_bus.agents.spaces import space_spec
 from optix_bus.agents.torch.base import TorchLearner
@@ -94,7 +94,7 @@ class TorchOffPolicy(BoundedReplayLearner, TorchLearner):
         super().__init__(hyperparams, where, obs_normalizer, None, seed)
         if spec is not None:
             self._check(spec.observation.shape, spec.environment)
-            self._checked = spec.observation.shape
+            self._known_shape = spec.observation.shape
 
     @property
     def _modules(self) -> Mapping[str, nn.Module]:
@@ -190,7 +190,7 @@ class TorchOffPolicy(BoundedReplayLearner, TorchLearner):
             "critic2": (self._critic2, both, 1),
         }
         for name, (module, inputs, outputs) in wanted.items():
-            said = said_of([each.shape[1:] for each in inputs])
+            said = " and ".join(_said(each.shape[1:]) for each in inputs)
             try:
                 found = list(shape_of(module, self._device, *inputs))
             except (RuntimeError, TypeError, ValueError, IndexError) as error:
@@ -203,6 +203,10 @@ class TorchOffPolicy(BoundedReplayLearner, TorchLearner):
 def target_of(module: nn.Module) -> nn.Module:
     """A copy that gradients do not reach."""
     return copy.deepcopy(module).requires_grad_(False)
+
+
+def _said(shape: tuple[int, ...]) -> str:
+    return f"{shape[0]} numbers" if len(shape) == 1 else f"observations of shape {list(shape)}"
 
 
 def _norm(tensors: Sequence[Tensor | None]) -> float:
